@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from domain.core.errors import ValidationFailed
@@ -93,6 +94,7 @@ def send_deliveries(queue: QueueSender, deliveries: Iterable[Due]) -> None:
 
 logger = logging.getLogger("hub.webhooks")
 
+_EVENT_IDS = '"eventIds"'
 EVENTS_PER_TRANSACTION = 500
 #: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
 BYTES_PER_TRANSACTION = 32 * 1024 * 1024
@@ -191,11 +193,9 @@ class FanOut:
         )
 
     def _refs(self, body: str, message_id: str) -> list[EventRef]:
-        try:
-            fields = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise ValidationFailed("The message is not JSON.") from error
-        if not isinstance(fields, dict) or "eventIds" not in fields:
+        # An event is read once, by its own rules; only what may be an announcement is read here.
+        fields = _announced(body) if _EVENT_IDS in body else None
+        if fields is None:
             return [self._events.accept_message(body, message_id)]
         event_ids = fields["eventIds"]
         if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
@@ -211,6 +211,15 @@ class FanOut:
         if found.ordering == "perSubject" and event.subject is not None:
             line = line_of(found.webhook_id, event.subject)
         return NewDelivery(self._ids.new(), found.webhook_id, event, is_held=found.holds, line=line)
+
+
+def _announced(body: str) -> dict[str, Any] | None:
+    """Return the fields of an announcement, None of anything else."""
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and "eventIds" in fields else None
 
 
 def _ref_of(event: DomainEvent) -> EventRef:

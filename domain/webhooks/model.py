@@ -44,6 +44,11 @@ class DeliveryStatus(IntEnum):
     Expired = 5
 
 
+#: Those of a delivery that is to be attempted, and of one that will not be by itself.
+WAITING = (DeliveryStatus.Pending, DeliveryStatus.Retrying)
+ENDED = (DeliveryStatus.Delivered, DeliveryStatus.Failed, DeliveryStatus.Expired)
+
+
 class AttemptOutcome(IntEnum):
     """How an attempt ended; `Interrupted`: the process died, or lost its lease, before it recorded the result."""
 

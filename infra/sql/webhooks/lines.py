@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from domain.webhooks.model import DeliveryStatus
+from domain.webhooks.model import WAITING
 from domain.webhooks.ports import Due
 from domain.webhooks.rules import line_of
 from infra.sql.journal.tables import domain_events
@@ -120,7 +120,7 @@ _WAIT = (
     update(webhook_deliveries)
     .where(
         _d.WebhookDeliveryId.in_(bindparam("ids", expanding=True)),
-        unindexed(_d.DeliveryStatus).in_((DeliveryStatus.Pending, DeliveryStatus.Retrying)),
+        unindexed(_d.DeliveryStatus).in_(WAITING),
     )
     .values(IsWaiting=True, RequeueAt=_d.ExpiresAt)
 )

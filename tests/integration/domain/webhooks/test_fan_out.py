@@ -313,6 +313,18 @@ async def test_a_lost_announcement_is_healed_by_the_sweeper(world: WebhookWorld)
     assert [delivery.delivery_status for delivery in world.deliveries(webhook)] == [DeliveryStatus.Delivered]
 
 
+@pytest.mark.parametrize("data", [{"eventIds": ["a"]}, {"text": '"eventIds"'}])
+async def test_an_event_whose_data_reads_like_an_announcement_is_an_event(
+    world: WebhookWorld, data: dict[str, object]
+) -> None:
+    webhook = await world.webhook("*")
+    body = {"tenantId": str(world.principal.tenant_id), "type": "Booked", "data": data}
+    assert world.fan_out.handle([(json.dumps(body), "m-1")]) == 1
+    [delivery] = world.deliveries(webhook)
+    assert json.loads(delivery.payload or "") == data
+    assert world.alerts() == []
+
+
 def test_deliveries_of_one_webhook_share_messages_of_at_most_100_ids() -> None:
     one, two = UUID(int=1), UUID(int=2)
     deliveries = [(webhook, UUID(int=n), 10) for n in range(100, 350) for webhook in (one, two)]

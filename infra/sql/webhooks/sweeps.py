@@ -1,0 +1,155 @@
+"""Sweeps over SQL: what lapsed, expired, was left held or without turn, and what is old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, case, insert, literal, select, true, update
+
+from domain.webhooks.model import ENDED, WAITING, AttemptOutcome, DeliveryStatus
+from domain.webhooks.ports import Due, ExpiredDelivery, Requeued
+from infra.sql.firsts import delete_first, update_first
+from infra.sql.statements import chunks, unindexed
+from infra.sql.types import Text, Utc
+from infra.sql.webhooks.lines import give_turns, pass_turns, stranded
+from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
+
+_d = webhook_deliveries.c
+
+_LOOKED_AT = (
+    _d.WebhookDeliveryId,
+    _d.WebhookId,
+    _d.TenantId,
+    _d.EventType,
+    _d.DeliveryStatus,
+    _d.IsHeld,
+    _d.ExpiresAt,
+    _d.AttemptCount,
+    _d.LeaseId,
+    _d.LeasedAt,
+    _d.PayloadBytes,
+    _d.IsTest,
+    _d.Line,
+    _d.IsWaiting,
+)
+_EXPIRED = "Not delivered within its time; expired."
+_EXPIRED_WAITING = "Its turn did not come within its time, for those before it in line; expired."
+
+
+class SqlSweeps:
+    """The part of the delivery pipeline that the timers call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def release_stranded(self, now: datetime) -> int:
+        # IX_Webhook_Active, then IX_WebhookDelivery_Held
+        active = select(webhooks.c.WebhookId).where(webhooks.c.IsActive == true())
+        statement = (
+            update(webhook_deliveries)
+            .where(
+                _d.IsHeld == true(),
+                _d.WebhookId.in_(active),
+                _d.ExpiresAt > now,
+                unindexed(_d.DeliveryStatus).in_(WAITING),
+            )
+            .values(
+                IsHeld=False,
+                RequeueAt=case((_d.IsWaiting == true(), _d.ExpiresAt), else_=literal(now, Utc())),
+            )
+        )
+        return self._connection.execute(statement).rowcount
+
+    def stranded_lines(self, now: datetime, limit: int) -> list[UUID]:
+        return stranded(self._connection, now, limit)
+
+    def give_turns(self, delivery_ids: Sequence[UUID], *, now: datetime, requeue_at: datetime) -> list[Due]:
+        return give_turns(self._connection, delivery_ids, now=now, requeue_at=requeue_at)
+
+    def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
+        # IX_WebhookDelivery_Requeue
+        first = update_first(webhook_deliveries, _d.RequeueAt <= now, order_by=_d.RequeueAt, limit=limit)
+        rows = self._connection.execute(first.values(RequeueAt=again_at).returning(*_LOOKED_AT)).all()
+        lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
+        waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
+        past = [row for row in waiting if row.ExpiresAt <= now]
+        due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld and not row.IsWaiting]
+        interrupted = [row for row in lapsed if self._interrupt(row, now)]
+        expired = self._expire([row.WebhookDeliveryId for row in past])
+        in_line = [
+            row.WebhookDeliveryId for row in past if row.Line is not None and row.WebhookDeliveryId in expired
+        ]
+        turns = pass_turns(self._connection, in_line, now=now, requeue_at=again_at)
+        again = [(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in [*due, *interrupted]]
+        return Requeued(
+            due=again + turns,
+            interrupted=len(interrupted),
+            expired=[
+                ExpiredDelivery(
+                    webhook_delivery_id=row.WebhookDeliveryId,
+                    webhook_id=row.WebhookId,
+                    tenant_id=row.TenantId,
+                    event_type=row.EventType,
+                    attempt_count=row.AttemptCount,
+                    was_held=row.IsHeld,
+                    is_test=row.IsTest,
+                )
+                for row in past
+                if row.WebhookDeliveryId in expired
+            ],
+        )
+
+    def delete_before(self, cutoff: datetime, limit: int) -> int:
+        # IX_WebhookDelivery_Scheduled
+        old = (_d.ScheduledAt < cutoff, unindexed(_d.DeliveryStatus).in_(ENDED))
+        oldest = delete_first(webhook_deliveries, *old, order_by=_d.ScheduledAt, limit=limit)
+        return self._connection.execute(oldest).rowcount
+
+    def _interrupt(self, row: Any, now: datetime) -> bool:
+        statement = (
+            update(webhook_deliveries)
+            .where(_d.WebhookDeliveryId == row.WebhookDeliveryId, _d.LeaseId == row.LeaseId)
+            .values(
+                DeliveryStatus=DeliveryStatus.Retrying,
+                NextRetryAt=now,
+                LeaseId=None,
+                ErrorMessage="The attempt was interrupted; it is made again.",
+            )
+        )
+        if self._connection.execute(statement).rowcount != 1:
+            return False
+        self._connection.execute(
+            insert(webhook_delivery_attempts).values(
+                WebhookDeliveryId=row.WebhookDeliveryId,
+                AttemptNumber=row.AttemptCount,
+                StartedAt=row.LeasedAt,
+                DurationMs=0,
+                Outcome=AttemptOutcome.Interrupted,
+                ErrorMessage="The process ended, or lost its lease, before the result was recorded.",
+            )
+        )
+        return True
+
+    def _expire(self, delivery_ids: Sequence[UUID]) -> set[UUID]:
+        expired: set[UUID] = set()
+        for chunk in chunks(delivery_ids):
+            statement = (
+                update(webhook_deliveries)
+                .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))
+                .values(
+                    DeliveryStatus=DeliveryStatus.Expired,
+                    NextRetryAt=None,
+                    RequeueAt=None,
+                    IsWaiting=False,
+                    ErrorMessage=case(
+                        (_d.IsWaiting == true(), literal(_EXPIRED_WAITING, Text)),
+                        else_=literal(_EXPIRED, Text),
+                    ),
+                )
+                .returning(_d.WebhookDeliveryId)
+            )
+            expired.update(self._connection.execute(statement).scalars())
+        return expired
