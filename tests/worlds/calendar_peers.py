@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO, StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 from xml.etree.ElementTree import fromstring
 from xml.sax.saxutils import escape
+from zoneinfo import ZoneInfo
 
 from domain.core.ports import Clock
 from domain.providers.contract import ProviderResponse
@@ -260,7 +261,7 @@ class GraphPeer(CalendarPeer):
     def _listed(self, asked: Asked, key: str) -> dict[str, Any]:
         if key not in self.events:
             return {"id": key, "@removed": {"reason": "deleted"}}
-        return self._shown(asked, self.events[key]) | {"type": "singleInstance"}
+        return {"type": "singleInstance", **self._shown(asked, self.events[key])}
 
 
 def _graph_time(moment: str) -> dict[str, str]:
@@ -271,7 +272,17 @@ def _event_body(body: Mapping[str, Any]) -> dict[str, Any]:
     assert "attendees" not in body, "Graph writes to guests at once"
     known = {"subject", "isAllDay", "start", "end", "body", "location", "recurrence", "transactionId"}
     assert set(body) <= known, body
-    return dict(body)
+    kept = dict(body)
+    for name in ("start", "end"):
+        if name in body and body[name]["timeZone"] != "UTC":
+            local = datetime.fromisoformat(body[name]["dateTime"])
+            moment = local.replace(tzinfo=ZoneInfo(body[name]["timeZone"])).astimezone(UTC)
+            kept[name] = _graph_time(f"{moment:%Y-%m-%dT%H:%M:%S}Z")
+            kept["originalStartTimeZone"] = body[name]["timeZone"]
+    if body.get("recurrence") is not None:
+        assert set(body["recurrence"]) == {"pattern", "range"}
+        kept["type"] = "seriesMaster"
+    return kept
 
 
 _DAV = 'xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'

@@ -18,6 +18,8 @@ Kind = TypeVar("Kind", bound=Record)
 
 #: The moments of an event, which are written together.
 _TIMES = ("starts_at", "ends_at", "start_date", "end_date", "all_day")
+#: What is stated with them: a zone means nothing without them, and a rule begins with them.
+_STATED = (*_TIMES, "time_zone", "recurrence")
 #: What a push of an event writes. Guests are left out: some providers write to them at once.
 EVENT_FIELDS = ("title", *_TIMES, "description", "location", "recurrence")
 #: The same, by the names of the record.
@@ -39,8 +41,8 @@ def wanted(kind: type[Kind], data: Mapping[str, Any], fields: Collection[str] | 
     if fields is None:
         return record
     names = {name for name in record.model_fields_set if to_camel(name) in fields}
-    if names.intersection(_TIMES):
-        names.update(record.model_fields_set.intersection(_TIMES))
+    if not names.isdisjoint(_STATED):
+        names.update(record.model_fields_set.intersection((*_TIMES, "time_zone")))
     values = {name: getattr(record, name) for name in names}
     return cast("Kind", kind.model_construct(_fields_set=names, **values))
 

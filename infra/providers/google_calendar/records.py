@@ -74,7 +74,7 @@ _STREAMS = (
         lists_deletions=True,
         exportable=True,
         page_size=_PAGE_MAX,
-        pushes=EVENT_PUSHES,
+        pushes=EVENT_PUSHES | {"timeZone"},
     ),
 )
 
@@ -169,7 +169,8 @@ class GoogleEvents(RecordStreams):
         is_revived: bool,
     ) -> PushResult | None:
         """Change an event, None when it is deleted; one to be revived is an event again then."""
-        path, body = f"/{segment(event_id)}", _body(event) | ({"status": "confirmed"} if is_revived else {})
+        path, revived = f"/{segment(event_id)}", {"status": "confirmed"} if is_revived else {}
+        body = _zoned(_body(event)) | revived
         patch = events_request(connection, "PATCH", path, body, version=version, idempotent=True)
         response = await API.expect(connection, patch, 200, 404, 410, 412)
         if response.status == 412:
@@ -296,7 +297,8 @@ def _body(event: EventRecord) -> dict[str, Any]:
     """Return what of the event is set, as Google writes it."""
     body: dict[str, Any] = {"summary": event.title} if "title" in event.model_fields_set else {}
     if has_times(event):
-        body |= {"start": _start(event), "end": _end(event)}
+        zone = {"timeZone": event.time_zone} if event.time_zone and not event.all_day else {}
+        body |= {"start": _start(event) | zone, "end": _end(event) | zone}
     for name in ("description", "location"):
         if name in event.model_fields_set:
             body[name] = getattr(event, name) or ""
@@ -306,8 +308,8 @@ def _body(event: EventRecord) -> dict[str, Any]:
 
 
 def _zoned(body: dict[str, Any]) -> dict[str, Any]:
-    """Add the time zone that a new series needs; one that is there keeps its own."""
-    if not body.get("recurrence") or body["start"]["dateTime"] is None:
+    """Add the time zone that a series needs; one that is named stays."""
+    if not body.get("recurrence") or body["start"]["dateTime"] is None or "timeZone" in body["start"]:
         return body
     return {**body, **{name: {**body[name], "timeZone": "UTC"} for name in ("start", "end")}}
 

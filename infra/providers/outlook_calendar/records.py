@@ -73,6 +73,7 @@ from infra.providers._kit.wire import (
     segment,
     text_at,
 )
+from infra.providers.outlook_calendar.recurrence import graph_recurrence
 
 _PAGE_MAX = 200
 _STREAMS = (
@@ -84,7 +85,7 @@ _STREAMS = (
         exportable=True,
         page_size=_PAGE_MAX,
         complete_history=False,
-        pushes=EVENT_PUSHES,
+        pushes=EVENT_PUSHES | {"timeZone"},
     ),
 )
 #: The window of a state moves on when it is this much behind.
@@ -447,9 +448,12 @@ def _result(row: Mapping[str, Any]) -> PushResult:
 def _body(event: EventRecord) -> dict[str, Any]:
     """Return what of the event is set, as Graph writes it. Raises ProviderFailure (rejected)."""
     body: dict[str, Any] = {"subject": event.title} if "title" in event.model_fields_set else {}
+    zone = _own_zone(event)
     if has_times(event):
         start, end = _span(event)
-        body |= {"isAllDay": event.all_day, "start": _when(start), "end": _when(end)}
+        body |= {"isAllDay": event.all_day, "start": _when(start, zone), "end": _when(end, zone)}
+    if "recurrence" in event.model_fields_set:
+        body["recurrence"] = graph_recurrence(event.recurrence, _span(event)[0], zone)
     if "description" in event.model_fields_set:
         body["body"] = {"contentType": "text", "content": event.description or ""}
     if "location" in event.model_fields_set:
@@ -465,8 +469,17 @@ def _span(event: EventRecord) -> tuple[datetime | date, datetime | date]:
     return event.starts_at, event.ends_at or event.starts_at
 
 
-def _when(value: datetime | date) -> dict[str, str]:
-    return {"dateTime": f"{value:%Y-%m-%dT%H:%M:%S}", "timeZone": "UTC"}
+def _own_zone(event: EventRecord) -> ZoneInfo:
+    """Return the zone that the event is meant in: a series told in UTC would move with the clocks."""
+    try:
+        return ZoneInfo((None if event.all_day else event.time_zone) or "UTC")
+    except (ValueError, OSError, KeyError):
+        return ZoneInfo("UTC")
+
+
+def _when(value: datetime | date, zone: ZoneInfo) -> dict[str, str]:
+    local = value.astimezone(zone) if isinstance(value, datetime) else value
+    return {"dateTime": f"{local:%Y-%m-%dT%H:%M:%S}", "timeZone": zone.key}
 
 
 def _rule(recurrence: Mapping[str, Any]) -> str:

@@ -125,6 +125,37 @@ async def test_an_edit_of_the_title_leaves_the_body_of_an_outlook_event_as_it_is
     assert set(change) == {"subject", "location"}
 
 
+async def test_a_new_series_is_pushed_to_outlook_in_its_zone(world: SyncWorld) -> None:
+    peer = GraphPeer(world.clock)
+    both = await BothWays.between(world, peer)
+    series = {"recurrence": ["RRULE:FREQ=WEEKLY;BYDAY=TH;COUNT=3"], "timeZone": "Europe/Berlin"}
+    assert both.put({**peer.record("a", "ours"), **series}, localId="mine").not_pushed == set()
+    await both.settle()
+    (made,) = [asked.json for asked in peer.requests if asked.method == "POST"]
+    assert made["start"] == {"dateTime": "2026-03-05T19:00:00", "timeZone": "Europe/Berlin"}
+    assert made["recurrence"]["range"] == {
+        "type": "numbered",
+        "startDate": "2026-03-05",
+        "numberOfOccurrences": 3,
+    }
+    (key,) = peer.events
+    world.clock.advance(minutes=1)
+    both.put({"title": "a new", "location": "new"}, externalId=key)
+    await both.settle()
+    (change,) = [asked.json for asked in peer.requests if asked.method == "PATCH"]
+    assert set(change) == {"subject", "location"}, "the series stays as it is"
+
+
+async def test_a_series_that_outlook_cannot_express_is_told_and_not_pushed(world: SyncWorld) -> None:
+    both = await BothWays.between(world, GraphPeer(world.clock))
+    both.put({**both.peer.record("a", "ours"), "recurrence": ["RRULE:FREQ=HOURLY"]}, localId="mine")
+    job = await both.sync()
+    ((_, reason),) = both.log(job)
+    assert reason == "Outlook cannot express this recurrence: FREQ=HOURLY. It was not pushed."
+    assert both.peer.held() == {}
+    assert content(both)["recurrence"] == ["RRULE:FREQ=HOURLY"]
+
+
 async def test_the_edit_of_one_field_is_pushed_over_the_providers_earlier_edit_of_another(
     world: SyncWorld,
 ) -> None:
