@@ -121,6 +121,14 @@ async def test_a_run_that_stores_nothing_ends_the_chain_with_an_alert(
     assert world.hub.use(Dispatcher).claim() == []
 
 
+async def test_what_a_run_before_a_resumption_by_hand_stored_does_not_count(world: SyncWorld) -> None:
+    service = world.hub.use(SyncService)
+    job = await world.run(world.start(await world.integration()), batches=1)
+    service.cancel(world.principal, job.data_sync_job_id)
+    ended = await _timed_out(world, service.resume(world.principal, job.data_sync_job_id), batches=0)
+    assert (ended.status, ended.error_code, ended.resumed_by) == (SyncStatus.Failed, "timeout", None)
+
+
 async def test_a_chain_has_at_most_24_jobs(world: SyncWorld) -> None:
     for index in range(100):
         world.crm.put(f"d{index:02d}", START)

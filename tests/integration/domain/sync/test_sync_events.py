@@ -186,11 +186,11 @@ async def test_an_outage_is_waited_out_and_sends_nothing_twice(world: EventWorld
     for number in range(30):
         world.happen(id_=f"b{number}")
     world.trackers["GA4"].failures = [
-        ProviderFailure("unavailable", "Out of order."),
+        *[ProviderFailure("unavailable", "Out of order.")] * 6,
         ProviderFailure("rate_limited", "Slow down.", retry_after_seconds=5),
     ]
     job = await world.exported(integration)
-    assert (job.status, len(world.google.events)) == (SyncStatus.Completed, 30)
+    assert (job.status, job.records_failed, len(world.google.events)) == (SyncStatus.Completed, 0, 30)
 
 
 async def test_a_cancelled_export_goes_on_where_it_stopped(world: EventWorld) -> None:

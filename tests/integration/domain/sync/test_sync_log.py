@@ -78,7 +78,7 @@ async def test_a_list_of_which_no_record_could_be_taken_is_asked_for_again(world
     before = await world.synced(integration)
     was = _last_sync(world, before)
     world.clock.advance(hours=1)
-    world.crm.put("c03", world.clock.now())
+    world.crm.put("c03", world.clock.now() - timedelta(minutes=30))
     changed = world.crm.records["c03"]
     _spoil(world, "c03")
     world.crm.records["c03"] = SourceRecord("c03", {"email": ["no text"]}, changed.modified_at)
@@ -183,6 +183,13 @@ async def test_the_log_of_many_batches_stays_small(world: SyncWorld) -> None:
     assert len(log) == 99 + 2 + 1, "of 113 batches the first 99, then every tenth, and the last"
     assert {(entry.details or {})["batch"] for entry in log} >= {1, 99, 100, 110, 113}
     assert len(_log(world, job, _K.Batch, page=PageRequest(3, 50))) == 2
+
+
+async def test_the_log_of_many_waits_stays_small(world: SyncWorld) -> None:
+    limited = ProviderFailure("rate_limited", "Slow down.", retry_after_seconds=2)
+    world.crm.failures = [limited] * 120
+    job = await world.synced(await world.integration())
+    assert len(_log(world, job, _K.Wait, page=PageRequest(1, 200))) == 99 + 3
 
 
 async def test_a_batch_that_is_not_stored_leaves_nothing_in_the_log(world: SyncWorld) -> None:
