@@ -20,13 +20,16 @@ from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import IntegrationFilter, LogFilter
 from domain.integrations.service import IntegrationService
+from domain.journal.audit import AuditFilter
 from domain.oauth.model import Authorize, CompletionStatus
 from domain.oauth.service import OAuthService
+from domain.sync.model import SyncDirection
 from domain.sync.ports import JobFilter, RecordFilter
 from domain.sync.record_service import PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
 from domain.sync.service import StartSync, SyncService
+from domain.sync.standing import Connected, StandingSyncs
 from tests.fixtures.oauth_server import OAuthServer
 from tests.worlds.builders import OTHER_USER, TENANT, USER
 from tests.worlds.oauth_world import OWNER, OAuthWorld
@@ -288,3 +291,38 @@ def test_a_grant_from_before_accounts_were_stored_is_recognised_at_its_next_refr
     assert (known.account_hash, known.client_hash) == (found.account_hash, found.client_hash)
     second = world.callback(world.begin(world.integration(name="Again")))
     assert second.status == CompletionStatus.NotActivated and "BR-IM-01" in second.detail
+
+
+def test_the_same_account_authorised_again_changes_nothing_of_the_integration(world: OAuthWorld) -> None:
+    found = world.connected()
+    world.clock.advance(minutes=5)
+    assert world.callback(world.begin(found.integration_id)).status == CompletionStatus.Connected
+    again = world.now(found.integration_id)
+    assert (again.version, again.validated_at) == (found.version, found.validated_at)
+
+
+def test_a_calendar_with_oauth_begins_by_its_authorisation_alone(world: OAuthWorld) -> None:
+    found, standing = world.connected(ALICE), world.hub.use(StandingSyncs)
+    enabled = Connected(TENANT, found.integration_id, "e1", "CalendarSyncEnabled")
+    assert standing.begin(enabled) is None
+    with pytest.raises(NotFound):
+        world.hub.use(ScheduleService).get(ALICE, found.integration_id)
+    job = standing.begin(Connected(TENANT, found.integration_id, "e2"))
+    assert job is not None and job.created_by == ALICE.user_id
+    schedule = world.hub.use(ScheduleService).get(ALICE, found.integration_id)
+    assert schedule.direction == SyncDirection.Bidirectional and schedule.modified_by == ALICE.user_id
+    with world.hub.transactions.read() as tx:
+        entries = tx.audit.page(TENANT, AuditFilter(action="datasync.scheduled"), PageRequest()).items
+    assert [(entry.actor_user_id, entry.target_id) for entry in entries] == [(None, str(found.integration_id))]
+
+
+def test_until_an_authorisation_is_finished_its_account_may_be_any(world: OAuthWorld) -> None:
+    world.connected()
+    world.server.account = "second@example.org"
+    second = world.integration(name="Second")
+    world.server.api_down = True
+    world.callback(world.begin(second))
+    assert not world.grant(second).finished and world.now(second).account_hash is None
+    world.server.api_down = False
+    world.hub.use(Lifecycle).disconnect(OWNER, second, "Not needed.")
+    assert [path for path, _ in world.server.requests if path == "/revoke"] == []

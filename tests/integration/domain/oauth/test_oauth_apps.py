@@ -165,3 +165,35 @@ def test_a_revocation_spares_whoever_else_uses_the_app_with_that_account(world: 
     assert world.current(theirs.integration_id) is not None
     world.hub.use(Lifecycle).disconnect(STRANGER, theirs.integration_id, "Not needed.")
     assert [path for path, _ in world.server.requests if path == "/revoke"] == ["/revoke"] * 2
+
+
+def test_the_providers_own_addresses_may_be_sent_back_as_they_were_shown(world: OAuthWorld) -> None:
+    google = world.hub.catalogue.get("Google").profile.configuration.model_fields
+    defaults = {"tokenUrl": f"{google['token_url'].default}/", "baseUrl": google["base_url"].default}
+    found = world.now(world.integration(configuration={**defaults, "calendarId": "team"}))
+    shown = world.hub.use(IntegrationService).shown_configuration(found)
+    assert shown.configuration == {"calendarId": "team"}
+    world.integration(configuration={"tokenUrl": world.server.configuration()["tokenUrl"]})
+
+
+def test_an_address_without_a_default_is_the_customers_own(tmp_path: Path, server: OAuthServer) -> None:
+    app = {"clientId": "id", "clientSecretName": "oauth-app-salesforce"}
+    world = OAuthWorld(
+        tmp_path / "crm",
+        server,
+        oauth_apps={"Salesforce": app, "Outlook": {**app, "configuration": {"tenant": "contoso.com"}}},
+    )
+    crm = {"integrationType": "CRM", "provider": "Salesforce"}
+    own = {"instanceUrl": "https://acme.my.salesforce.com"}
+    assert world.integration(configuration=own, **crm)
+    for refused in (
+        {"loginUrl": "https://collector.example"},
+        {"loginUrl": "https://login.salesforce.com.example"},
+    ):
+        with pytest.raises(ValidationFailed):
+            world.integration(configuration={**own, **refused}, **crm)
+    assert world.integration(provider="Outlook", configuration={"tenant": "contoso.com"})
+    with pytest.raises(ValidationFailed) as fixed:
+        world.integration(provider="Outlook", configuration={"tenant": "another.example"})
+    assert [error.pointer for error in fixed.value.errors] == ["/configuration/tenant"]
+    world.close()

@@ -224,6 +224,19 @@ async def test_a_push_does_what_the_persons_schedule_says(world: SyncWorld) -> N
     assert standing.push(id_) is None
 
 
+async def test_what_goes_on_after_a_time_out_goes_before_a_push(world: SyncWorld) -> None:
+    id_, standing = await calendar(world), world.hub.use(StandingSyncs)
+    standing.begin(connected(world, id_))
+    first = world.hub.use(SyncService).start(world.principal, StartSync(integration_id=id_))
+    following = replace(first, data_sync_job_id=uuid4(), resumed_from=first.data_sync_job_id)
+    with world.hub.transactions.write() as tx:
+        assert tx.sync_jobs.add(world.principal.tenant_id, following)
+        tx.commit()
+    assert standing.push(id_) is None
+    end(world, following)
+    assert standing.push(id_) is not None
+
+
 def integration_of(type_: IntegrationType) -> Integration:
     from domain.integrations.model import IntegrationStatus
 
