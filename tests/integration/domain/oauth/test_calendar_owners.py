@@ -313,16 +313,19 @@ def test_a_calendar_with_oauth_begins_by_its_authorisation_alone(world: OAuthWor
     assert schedule.direction == SyncDirection.Bidirectional and schedule.modified_by == ALICE.user_id
     with world.hub.transactions.read() as tx:
         entries = tx.audit.page(TENANT, AuditFilter(action="datasync.scheduled"), PageRequest()).items
-    assert [(entry.actor_user_id, entry.target_id) for entry in entries] == [(None, str(found.integration_id))]
+    assert [(entry.actor_user_id, entry.target_id) for entry in entries] == [
+        (None, str(found.integration_id))
+    ]
 
 
 def test_until_an_authorisation_is_finished_its_account_may_be_any(world: OAuthWorld) -> None:
     world.connected()
     world.server.account = "second@example.org"
-    second = world.integration(name="Second")
-    world.server.api_down = True
-    world.callback(world.begin(second))
-    assert not world.grant(second).finished and world.now(second).account_hash is None
+    second = world.connected(name="Second")
+    world.server.account, world.server.api_down = "someone@example.org", True
+    world.callback(world.begin(second.integration_id))
+    assert not world.grant(second.integration_id).finished
+    assert world.now(second.integration_id).account_hash == second.account_hash, "that of before"
     world.server.api_down = False
-    world.hub.use(Lifecycle).disconnect(OWNER, second, "Not needed.")
+    world.hub.use(Lifecycle).disconnect(OWNER, second.integration_id, "Not needed.")
     assert [path for path, _ in world.server.requests if path == "/revoke"] == []

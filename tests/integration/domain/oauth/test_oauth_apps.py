@@ -11,6 +11,7 @@ import pytest
 from domain.core.errors import Conflict, ValidationFailed
 from domain.core.paging import PageRequest
 from domain.integrations.commands import RotateCredentials, UpdateIntegration
+from domain.integrations.configuration import Split
 from domain.integrations.credentials import CredentialService
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
@@ -99,6 +100,13 @@ def test_an_address_that_came_with_a_client_is_left_behind_with_it(world: OAuthW
     assert world.now(id_).secret_name is None
 
 
+def test_the_secret_never_leaves_with_an_address_that_was_stored(world: OAuthWorld) -> None:
+    profile, apps = world.hub.catalogue.get("Google").profile, world.hub.use(OAuthApps)
+    completed = apps.completed(profile, Split({"tokenUrl": "https://collector.example/token"}, {}))
+    assert completed.plain["tokenUrl"] == world.server.configuration()["tokenUrl"]
+    assert completed.secrets == {"/clientSecret": CLIENT_SECRET}
+
+
 def test_a_client_of_ones_own_is_used_instead(world: OAuthWorld) -> None:
     id_ = world.integration(configuration={**world.server.configuration(), "clientId": "of-my-own"})
     begun = world.hub.use(OAuthService).authorize(OWNER, id_, Authorize())
@@ -123,6 +131,7 @@ def test_without_an_app_a_client_is_needed(tmp_path: Path, server: OAuthServer, 
         with pytest.raises(Conflict) as gone:
             later.use(OAuthService).authorize(OWNER, id_, Authorize())
         assert gone.value.code == "oauth-not-configured"
+        assert ("secret" if settings else "this installation has none") in gone.value.detail.partition(";")[0]
         later.database.close()
 
 
