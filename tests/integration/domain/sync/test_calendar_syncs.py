@@ -166,6 +166,15 @@ async def test_the_first_import_takes_nothing_from_the_full_sync_of_the_day__BR_
     assert standing.begin(again) is not None
 
 
+async def test_connecting_again_on_the_same_day_imports_nothing_again__BR_DS_01(world: SyncWorld) -> None:
+    id_, standing = await calendar(world), world.hub.use(StandingSyncs)
+    assert standing.begin(connected(world, id_, "e1", "IntegrationAuthorized")) is not None
+    world.clock.advance(hours=23)
+    assert standing.begin(connected(world, id_, "e2", "IntegrationAuthorized")) is None
+    world.clock.advance(hours=1)
+    assert standing.begin(connected(world, id_, "e3", "IntegrationAuthorized")) is not None
+
+
 # Pushes
 
 
