@@ -202,6 +202,12 @@ def test_an_administrator_names_the_owner_who_then_connects(tenant: Tenant, goog
     assert dave("GET", f"/integrations/{created['integrationId']}")[0] == 404
     assert consent(carol, created["integrationId"])[0] == 200
     assert schedule(carol, created["integrationId"])["direction"] == "Bidirectional"
+    event = {"title": "Doors", "startsAt": "2026-03-05T18:00:00Z", "attendees": [{"email": "bo@example.com"}]}
+    assert admin(
+        "PUT",
+        f"/integrations/{created['integrationId']}/records",
+        {"records": [{"localId": "e", "data": event}]},
+    ) == (200, {"stored": 1, "leftOut": 0, "notPushed": ["attendees"]})
     assert dave("POST", "/integrations", {**GOOGLE, "ownerId": owner})[0] == 403
     stripe = {"integrationType": "PaymentGateway", "provider": "Stripe", "ownerId": owner}
     status, refused = admin(
