@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
@@ -18,6 +19,8 @@ from domain.integrations.health import HealthMonitor
 from domain.integrations.health_history import IntegrationHistory
 from domain.journal.audit_log import AuditService
 from domain.journal.occurrences import OccurrenceSender, occurrence
+from domain.journal.signals import Signal, SubjectKind, Tally, hour_of
+from domain.monitoring.signal_series import SignalService
 from domain.sync.record_service import PutRecords, RecordService
 from domain.webhooks.deliveries import Replay
 from domain.webhooks.model import DeliveryStatus
@@ -77,6 +80,22 @@ async def test_a_full_sync_buries_everything_that_is_gone(tmp_path: Path) -> Non
     world.clock.advance(days=1)
     assert (await world.synced(integration)).records_deleted == ROWS
     assert sorted(world.live(integration)) == [f"c{index:02d}" for index in range(ROWS, 2 * ROWS)]
+    world.close()
+
+
+async def test_every_old_job_and_tombstone_is_forgotten(tmp_path: Path) -> None:
+    world = SyncWorld(tmp_path)
+    for index in range(ROWS + 1):
+        world.crm.put(f"c{index:02d}", MORNING)
+    integration = await world.integration()
+    for _ in range(ROWS - 1):
+        await world.synced(integration, "Differential")
+    for index in range(ROWS):
+        del world.crm.records[f"c{index:02d}"]
+    await world.synced(integration)
+    world.clock.advance(days=400)
+    assert world.hub.use(RecordService).forget_old() == (ROWS, ROWS)
+    assert list(world.live(integration)) == [f"c{ROWS:02d}"]
     world.close()
 
 
@@ -180,6 +199,21 @@ async def test_a_replay_takes_its_most_and_says_that_there_are_more(
     replayed = world.history.replay(world.principal, webhook.webhook.webhook_id, Replay(since=MORNING))
     assert (replayed.replayed, replayed.more) == (4, more)
     world.close()
+
+
+def test_every_signal_is_added_up_and_forgotten(tmp_path: Path) -> None:
+    world = ApiKeyWorld(tmp_path)
+    kind, subject = SubjectKind.Webhook, UUID(int=1)
+    tenant_id = world.admin.tenant_id
+    hours = [hour_of(START - timedelta(hours=number)) for number in range(ROWS)]
+    with world.hub.transactions.write() as tx:
+        tx.signals.append([Signal(tenant_id, kind, subject, hour, Tally(1, 1)) for hour in hours])
+        tx.commit()
+    signals = world.hub.use(SignalService)
+    assert signals.compact() == ROWS
+    world.clock.advance(days=400)
+    assert signals.forget_old() >= ROWS
+    assert signals.forget_old() == 0
 
 
 def test_every_item_of_every_page_is_read() -> None:

@@ -358,6 +358,16 @@ def test_bodies_go_after_their_retention_and_repeats_stay_known(desk: Desk) -> N
     assert desk.inbox() == []
 
 
+def test_every_body_and_every_event_goes_after_its_retention(desk: Desk) -> None:
+    for number in range(5):
+        body = b'{"object":"event","id":"evt_%d","type":"x"}' % number
+        desk.receive(signed_by_stripe(body, desk.clock.now()))
+    desk.clock.advance(days=31)
+    assert desk.hub.use(IncomingCleanup).delete_expired() == (5, 0)
+    desk.clock.advance(days=340)
+    assert desk.hub.use(IncomingCleanup).delete_expired() == (0, 5)
+
+
 def test_a_retry_without_content_says_so(desk: Desk) -> None:
     sent = signed_by_stripe(b'{"object":"event","type":"x"}', desk.clock.now())
     desk.receive(sent)

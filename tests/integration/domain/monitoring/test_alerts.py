@@ -401,6 +401,14 @@ def test_old_alerts_are_forgotten_and_active_ones_kept(world: AlertWorld) -> Non
     assert [alert.kind for alert in world.listed()] == [AlertKind.KeyAnomaly]
 
 
+def test_every_old_alert_is_forgotten(world: AlertWorld) -> None:
+    for number in range(5):
+        world.happen("webhook-disabled", {**DISABLED, "webhookId": str(UUID(int=number + 1))})
+    world.evaluator.evaluate()
+    world.clock.advance(days=91)
+    assert world.evaluator.forget_old() == 5
+
+
 # -- people -----------------------------------------------------------------------------------------------
 
 
