@@ -8,8 +8,9 @@ bin := $(VENV)/bin
 py := $(bin)/python
 pip := $(py) -m pip --disable-pip-version-check --no-input install --quiet
 # uv is several times as fast. Where it cannot do it, pip can: it knows the mirrors and proxies a machine is set up for.
-install = $(bin)/uv pip install --quiet --python $(py) --requirement $(1) >/dev/null 2>&1 || \
-	$(pip) --requirement $(1) >&2
+# Both take nothing but the files whose hashes the lock names.
+install = $(bin)/uv pip install --quiet --require-hashes --python $(py) --requirement $(1) >/dev/null 2>&1 || \
+	$(pip) --require-hashes --requirement $(1) >&2
 run_stamp := $(VENV)/.installed-run
 test_stamp := $(VENV)/.installed-test
 node_stamp := tests/node/node_modules/.installed
@@ -17,7 +18,7 @@ rewritten_stamp := $(VENV)/.rewritten-tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lint types layers node clean
+.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lock sbom lint types layers node clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -83,6 +84,20 @@ fmt: $(test_stamp) docs ## Format the code, fix what can be fixed
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
+# --upgrade-package NAME in UPGRADE moves one; without it what is locked stays as long as it fits.
+lock := $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url \
+	--custom-compile-command "make lock" $(UPGRADE)
+lock: $(run_stamp) ## Write the lock files (requirements.txt and its like) from the .in files
+	@$(lock) requirements.in -o requirements.txt
+	@$(lock) devhost/installer.in -o devhost/installer.txt
+	@$(lock) devhost/requirements.in -c requirements.txt -o devhost/requirements.txt
+	@$(lock) requirements-dev.in -c devhost/requirements.txt -o requirements-dev.txt
+	@$(lock) tests/loopback/requirements.in -c requirements-dev.txt -o tests/loopback/requirements.txt
+
+sbom: $(test_stamp) ## Write what the app consists of to sbom.json (CycloneDX)
+	@$(bin)/cyclonedx-py requirements --output-reproducible --mc-type application --pyproject pyproject.toml \
+		-o sbom.json requirements.txt
+
 docs: $(test_stamp) ## Rewrite the README's table of settings
 	$(py) -m devhost.readme
 
@@ -101,9 +116,9 @@ $(py):
 	echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; \
 	exit 1
 
-$(run_stamp): requirements.txt devhost/requirements.txt | $(py)
+$(run_stamp): devhost/requirements.txt devhost/installer.txt | $(py)
 	@echo "Installing what the hub needs into $(VENV) ..." >&2
-	@$(pip) uv==0.13.9 >&2 || true
+	@$(pip) --require-hashes --requirement devhost/installer.txt >&2 || true
 	@$(call install,devhost/requirements.txt)
 	@touch $@
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from domain.core.errors import Unavailable, Undone
 from infra.azure.credential import managed_identity
 from infra.sql.failures import is_unavailable, is_undone
-from infra.sql.login import LOGIN_SECONDS, Login, needs_token, with_driver
+from infra.sql.login import LOGIN_SECONDS, Login, needs_token, packaged_driver, with_driver
 
 if TYPE_CHECKING:
     from infra.embedded.turns import Turns
@@ -185,7 +185,7 @@ def sql_server_database(
     Raises ValueError when no driver is named and none is installed."""
     import pyodbc
 
-    text = with_driver(connection_string, pyodbc.drivers())
+    text = with_driver(connection_string, pyodbc.drivers(), packaged=packaged_driver())
     # SQLAlchemy pools; a second pool below it would hand on connections with a dead token.
     pyodbc.pooling = False
     engine = create_engine(

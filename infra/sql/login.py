@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import platform
 import random
 import re
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +25,12 @@ SQL_COPT_SS_ACCESS_TOKEN = 1256
 SCOPE = "https://database.windows.net/.default"
 _CREDENTIALS = frozenset({"uid", "user id", "pwd", "password", "authentication", "trusted_connection"})
 _DRIVER = re.compile(r"ODBC Driver (\d+) for SQL Server")
+#: The folders of `mssql-python-odbc`, and the distributions whose libraries each was built against.
+_FAMILIES = {
+    "alpine": {"alpine"},
+    "suse": {"suse", "opensuse", "sles"},
+    "rhel": {"rhel", "fedora", "centos", "azurelinux", "mariner", "amzn"},
+}
 #: A serverless database that was paused takes up to a minute to answer (40613).
 _WAITS_SECONDS = (0.5, 2.0, 5.0)
 #: A try ends after this; Microsoft's driver spends it in full on a port where nobody listens.
@@ -30,16 +39,46 @@ LOGIN_SECONDS = 10
 _PATIENCE_SECONDS = 15.0
 
 
-def with_driver(connection_string: str, installed: Sequence[str]) -> str:
-    """Name the newest of Microsoft's drivers in a connection string that names none.
+def with_driver(connection_string: str, installed: Sequence[str], *, packaged: str | None = None) -> str:
+    """Name the newest of Microsoft's `installed` drivers in a connection string that names none.
 
-    Raises ValueError when none is installed."""
+    Where none is installed it is the file `packaged`. Raises ValueError when there is neither."""
     if "driver" in _keys(connection_string):
         return connection_string
     versions = {int(found[1]): name for name in installed if (found := _DRIVER.fullmatch(name))}
-    if not versions:
+    driver = versions[max(versions)] if versions else packaged
+    if driver is None:
         raise ValueError("No ODBC driver for SQL Server is installed; name one in HUB_SQL_CONNECTION")
-    return f"Driver={{{versions[max(versions)]}}};{connection_string}"
+    return f"Driver={{{driver}}};{connection_string}"
+
+
+def packaged_driver() -> str | None:
+    """Return the file of the driver that `requirements.txt` installs from `mssql-python-odbc`, or None.
+
+    Windows takes registered drivers only. On Linux the driver wants unixODBC and libltdl of the system."""
+    found = importlib.util.find_spec("mssql_python_odbc")
+    if found is None or found.origin is None:
+        return None
+    libraries = Path(found.origin).parent / "libs"
+    if platform.system() == "Darwin":
+        files = libraries.glob(f"macos/{platform.machine()}/lib/libmsodbcsql.*.dylib")
+    elif platform.system() == "Linux":
+        files = libraries.glob(f"linux/{_family()}/{platform.machine()}/lib/libmsodbcsql-*")
+    else:
+        return None
+    return max(map(str, files), default=None)
+
+
+def _family() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return "debian_ubuntu"
+    names = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    for family, members in _FAMILIES.items():
+        if names & members:
+            return family
+    return "debian_ubuntu"
 
 
 def needs_token(connection_string: str) -> bool:

@@ -66,10 +66,15 @@ def worker_python() -> Path:
         uv = str(Path(sys.executable).with_name("uv"))
         pip = [str(home / "bin/python"), "-m", "pip", "install", "-q"]
         for installer in ([uv, "pip", "install", "-q", "--python", str(home / "bin/python")], pip):
-            install = [*installer, "-r", str(requirements), _RUNTIME]
             with contextlib.suppress(FileNotFoundError):
-                installed = subprocess.run(install, capture_output=True, text=True, check=False)
-                if not installed.returncode:
+                # The app's own by their hashes, as in Azure; the library beside them in a second step.
+                for what in (["--require-hashes", "-r", str(requirements)], [_RUNTIME]):
+                    installed = subprocess.run(
+                        [*installer, *what], capture_output=True, text=True, check=False
+                    )
+                    if installed.returncode:
+                        break
+                else:
                     break
         else:
             pytest.skip(f"the worker's library could not be installed: {installed.stderr[-300:]}")
