@@ -150,6 +150,7 @@ module functions 'modules/functions.bicep' = {
     keyVaultUrl: keyVault.outputs.url
     signalREndpoint: signalR.outputs.endpoint
     tablesEndpoint: storage.outputs.tablesEndpoint
+    auditCheckpointsUrl: storage.outputs.auditCheckpointsUrl
     openAiEndpoint: openAi ? model!.outputs.endpoint : ''
     openAiDeployment: openAi ? model!.outputs.deployment : ''
     authIssuer: authIssuer

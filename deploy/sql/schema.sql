@@ -1328,6 +1328,33 @@ UPDATE alembic_version SET version_num='0023' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0023 -> 0024
+
+CREATE TABLE [AuditTrees] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [FirstSequence] BIGINT NOT NULL,
+    [Size] BIGINT NOT NULL,
+    [SignedSize] BIGINT NOT NULL,
+    [Note] NVARCHAR(max) NULL,
+    CONSTRAINT [PK_AuditTrees] PRIMARY KEY ([TenantId])
+);
+
+GO
+
+CREATE TABLE [AuditNodes] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Level] INTEGER NOT NULL,
+    [Position] BIGINT NOT NULL,
+    [Hash] NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    CONSTRAINT [PK_AuditNodes] PRIMARY KEY ([TenantId], [Level], [Position])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0024' WHERE alembic_version.version_num = '0023';
+
+GO
+
 COMMIT;
 
 GO

@@ -78,23 +78,8 @@ class ChainEnds:
     head_hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReport:
-    """The result of a check of a tenant's chain.
-
-    - `first_broken` is the sequence of the first row that was changed, is missing, or does not fit.
-    - `head` is the hash of the newest row: kept elsewhere, it proves later that nothing up to it was rewritten."""
-
-    intact: bool
-    rows: int
-    first_broken: int | None
-    reason: str | None
-    head_sequence: int
-    head: str
-
-
-def chained_hash(record: AuditRecord) -> str:
-    """Return the SHA-256 of the row as canonical JSON: sorted names, no spaces, moments in microseconds."""
+def canonical(record: AuditRecord) -> bytes:
+    """Return the row as canonical JSON, its own hash aside: sorted names, no spaces, moments in microseconds."""
     fields = {
         "tenantId": str(record.tenant_id),
         "sequence": record.sequence,
@@ -111,8 +96,12 @@ def chained_hash(record: AuditRecord) -> str:
         "ipAddress": record.ip_address,
         "previousHash": record.previous_hash,
     }
-    canonical = json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def chained_hash(record: AuditRecord) -> str:
+    """Return the SHA-256 of the canonical row, in hexadecimal digits."""
+    return hashlib.sha256(canonical(record)).hexdigest()
 
 
 def redacted(value: Any) -> Any:
@@ -160,8 +149,10 @@ class Audit(Protocol):
     def chain(self, tenant_id: UUID, after: int, limit: int) -> Sequence[AuditRecord | int]:
         """Return rows by sequence from beyond `after`; one that can no longer be read is just its sequence."""
 
-    def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
-        """Remove up to `limit` of the oldest rows, older than `cutoff`, and move the anchor; return how many."""
+    def forget_before(self, tenant_id: UUID, cutoff: datetime, *, last: int, limit: int) -> int:
+        """Remove up to `limit` of the oldest rows, and move the anchor; return how many.
+
+        They are older than `cutoff`, and their sequence is `last` at most."""
 
 
 class AuditTransaction(Transaction, Protocol):

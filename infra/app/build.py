@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from domain.core.tracing import Tracer
     from domain.integrations.connection import Catalogue
     from domain.integrations.ports import AccessTokens
+    from domain.journal.audit_heads import Checkpoints
     from domain.monitoring.alerts.ports import Notifier
     from domain.recommendations.ai import LanguageModel
     from domain.recommendations.ports import Providers
@@ -38,6 +39,7 @@ def build(
     tables: HubTables | None = None,
     secrets: HubSecrets | None = None,
     cipher: Cipher | None = None,
+    checkpoints: Checkpoints | None = None,
     http: HubHttp | None = None,
     provider_transport: httpx.AsyncBaseTransport | None = None,
     realtime: Realtime | None = None,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from domain.core.ports import OutboundHttp
     from domain.integrations.connection import Catalogue
     from domain.integrations.ports import AccessTokens, OpenHttp
+    from domain.journal.audit_heads import Checkpoints, HeadSigner
     from domain.journal.ports import EventRef
     from domain.monitoring.alerts.ports import DeadLetterCounts, Notifier
     from domain.monitoring.metrics import QueueDepths
@@ -172,6 +173,24 @@ class Hub:
         from infra.sealing import SecretStoreCipher
 
         return SecretStoreCipher(self.secrets)
+
+    @once
+    def head_signer(self) -> HeadSigner:
+        from infra.audit_signing import SecretStoreSigner
+
+        return SecretStoreSigner(self.secrets)
+
+    @once
+    def checkpoints(self) -> Checkpoints:
+        if self.settings.audit_checkpoints_url:
+            from infra.azure.blobs.checkpoints import BlobCheckpoints
+
+            return BlobCheckpoints(
+                self.settings.audit_checkpoints_url, client_id=self.settings.managed_identity_client_id
+            )
+        from infra.embedded.checkpoints import EmbeddedCheckpoints
+
+        return EmbeddedCheckpoints(self.settings.home)
 
     @once
     def http(self) -> HubHttp:

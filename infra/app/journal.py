@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from domain.journal.audit_log import AuditService
+from domain.journal.audit_signing import AuditHeads
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
 from infra.app.hub import Hub, builds
+from infra.audit_signing import holds
 
 
 @builds
@@ -20,7 +22,20 @@ def event_service(hub: Hub) -> EventService:
 @builds
 def audit_service(hub: Hub) -> AuditService:
     retention = timedelta(days=hub.settings.audit_retention_days)
-    return AuditService(hub.transactions, hub.clock, retention=retention)
+    return AuditService(
+        hub.transactions,
+        hub.clock,
+        cipher=hub.cipher,
+        signer=hub.head_signer,
+        checkpoints=hub.checkpoints,
+        verify_signature=holds,
+        retention=retention,
+    )
+
+
+@builds
+def audit_heads(hub: Hub) -> AuditHeads:
+    return AuditHeads(hub.transactions, hub.clock, signer=hub.head_signer, checkpoints=hub.checkpoints)
 
 
 @builds

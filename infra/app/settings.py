@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         description="Header in which our own proxy tells the country of a client's address, such as CF-IPCountry; "
         "only where every request passes that proxy. Unset: countries are unknown",
     )
+    audit_checkpoints_url: str | None = Field(
+        None,
+        description="Container of the storage account that keeps signed heads of the audit log, with an "
+        "immutability policy; unset: files in HUB_HOME",
+    )
     audit_retention_days: int = Field(365, ge=1, description="Days the audit log is kept (17.2)")
 
     # Events and webhooks

@@ -23,6 +23,7 @@ from infra.sql.incoming.repository import SqlIncomingWebhooks
 from infra.sql.integrations.logs import SqlIntegrationLogs
 from infra.sql.integrations.repository import SqlIntegrations
 from infra.sql.journal.audit import SqlAudit
+from infra.sql.journal.audit_tree import SqlAuditTree
 from infra.sql.journal.bursts import SqlBursts
 from infra.sql.journal.occurrences import SqlOccurrences
 from infra.sql.journal.outbox import SqlOutbox
@@ -83,6 +84,7 @@ class SqlTransaction:
     anomalies = _over(SqlAnomalies)
     sightings = _over(SqlSightings)
     outcomes = _over(SqlOutcomes)
+    audit_tree = _over(SqlAuditTree)
     peers = _over(SqlPeerChecks)
     decisions = _over(SqlDecisions)
 

@@ -18,6 +18,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "domain.incoming.service": ("PER_TRANSACTION",),
     "domain.integrations.credential_store": ("CHUNK",),
     "domain.integrations.health_history": ("PAGE", "CHUNK", "ROWS_PER_TRANSACTION"),
+    "domain.journal.audit_check": ("CHUNK",),
     "domain.journal.audit_log": ("CHUNK",),
     "domain.journal.occurrences": ("BATCH",),
     "domain.monitoring.alerts.evaluation": ("CHUNK",),

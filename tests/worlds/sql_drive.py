@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import UsageTotal
 from domain.core.paging import PageRequest
 from domain.journal.audit import AuditEntry, AuditFilter
+from domain.journal.merkle import Edge, leaf_hash
 from domain.journal.ports import EventRef
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import DeliveryFilter, EndpointTally, NewDelivery, WebhookFilter
@@ -31,6 +33,7 @@ REPOSITORIES = (
     "users",
     "api_keys",
     "audit",
+    "audit_tree",
     "webhooks",
     "deliveries",
     "pipeline",
@@ -243,8 +246,29 @@ def _audit(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.audit._sequences(tenant, 0, 100),
             lambda tx: tx.audit._one(tenant, 1),
         ],
-        "audit.forget_before": [lambda tx: tx.audit.forget_before(tenant, later, 100)],
+        "audit.forget_before": [lambda tx: tx.audit.forget_before(tenant, later, last=100, limit=100)],
+        "audit_tree.tenants_to_sign": [
+            lambda tx: tx.audit_tree.tenants_to_sign(None, 10),
+            lambda tx: tx.audit_tree.tenants_to_sign(tenant, 10),
+        ],
+        "audit_tree.state": [lambda tx: tx.audit_tree.state(tenant)],
+        "audit_tree.plant": [lambda tx: tx.audit_tree.plant(world.ids.new(), 1)],
+        "audit_tree.grow": [lambda tx: _grown(tx, world.ids.new())],
+        "audit_tree.nodes": [
+            lambda tx: tx.audit_tree.nodes(tenant, []),
+            lambda tx: tx.audit_tree.nodes(tenant, [(0, 1), (3, 0)]),
+        ],
+        "audit_tree.leaves": [lambda tx: tx.audit_tree.leaves(tenant, 0, 10)],
+        "audit_tree.signed": [lambda tx: tx.audit_tree.signed(tenant, 1, "note")],
     }
+
+
+def _grown(tx: SqlTransaction, tenant: UUID) -> bool:
+    """Let two rows join a tree of their own."""
+    tx.audit_tree.plant(tenant, 1)
+    edge = Edge()
+    nodes = [node for row in (b"one", b"two") for node in edge.append(leaf_hash(row))]
+    return tx.audit_tree.grow(tenant, 0, nodes)
 
 
 def public_methods(world: SqlWorld) -> set[str]:

@@ -16,6 +16,7 @@ param sqlDatabase string
 param keyVaultUrl string
 param signalREndpoint string
 param tablesEndpoint string
+param auditCheckpointsUrl string
 param openAiEndpoint string
 param openAiDeployment string
 param authIssuer string
@@ -41,6 +42,7 @@ var settings = {
   HUB_SQL_CONNECTION: 'Server=tcp:${sqlServer},1433;Database=${sqlDatabase};Encrypt=yes;TrustServerCertificate=no;Connection Timeout=30;'
   HUB_SQL_POOL_SIZE: isProd ? '4' : '2'
   HUB_TABLES_ENDPOINT: tablesEndpoint
+  HUB_AUDIT_CHECKPOINTS_URL: auditCheckpointsUrl
   HUB_KEY_VAULT_URL: keyVaultUrl
   HUB_SIGNALR_ENDPOINT: signalREndpoint
   HUB_AUTH_ISSUER: authIssuer

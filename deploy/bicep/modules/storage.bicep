@@ -1,4 +1,5 @@
-// One account: the host's own state and Durable Functions, the deployment package, the hub's tables.
+// One account: the host's own state and Durable Functions, the deployment package, the hub's tables, and signed
+// heads of the audit log.
 param name string
 param location string
 param tags object
@@ -49,6 +50,22 @@ resource package 'Microsoft.Storage/storageAccounts/blobServices/containers@2023
   name: deploymentContainer
 }
 
+// Signed heads of the audit log: whatever is written stays as it is for longer than the rows are kept. Lock the policy
+// once it is known to fit (docs/audit.md); until then whoever manages the account can shorten it.
+resource checkpoints 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
+  parent: blobs
+  name: 'audit-checkpoints'
+}
+
+resource checkpointsStay 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2023-05-01' = {
+  parent: checkpoints
+  name: 'default'
+  properties: {
+    immutabilityPeriodSinceCreationInDays: 400
+    allowProtectedAppendWrites: false
+  }
+}
+
 resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in items(roles): {
   name: guid(account.id, principalId, role.value)
   scope: account
@@ -74,3 +91,4 @@ module endpoint 'endpoint.bicep' = [for one in privateServices: {
 
 output name string = account.name
 output tablesEndpoint string = account.properties.primaryEndpoints.table
+output auditCheckpointsUrl string = '${account.properties.primaryEndpoints.blob}${checkpoints.name}'

@@ -79,6 +79,13 @@ class Call:
         except ValueError:
             raise self._not_an_id() from None
 
+    def sequence(self) -> int:
+        """Return the number that the path ends in. Raises NotFound for any other text."""
+        text = self.request.route_params["sequence"]
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise NotFound("The sequence is not a number, so nothing has it.")
+        return int(text)
+
     def _not_an_id(self) -> DomainError:
         allowed = methods_of(urlsplit(self.request.url).path.removeprefix(API))
         if self.request.method not in allowed:

@@ -78,6 +78,16 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The resource does not exist in your tenant. Resources of other tenants get the same answer.",
         "Check the id, and that the token is for the right tenant. The resource may have been deleted.",
     ),
+    "not-signed-yet": ProblemCode(
+        409,
+        "No signed head covers this row of the audit log yet; one is signed every 15 minutes.",
+        "Ask again in a quarter of an hour.",
+    ),
+    "audit-broken": ProblemCode(
+        409,
+        "The stored tree over the audit log has gaps, so no path leads from the row to a signed head.",
+        "Verify the audit log with GET /api/audit/verify and tell whoever is responsible for security.",
+    ),
     "no-such-path": ProblemCode(
         404, "No operation has this path.", "Compare the path with the operations on this page."
     ),

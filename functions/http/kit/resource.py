@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     foreign_query: bool
     response: type[BaseModel]
     status: int
+    media_type: str
     refusals: tuple[int, ...]
 
 

@@ -159,8 +159,10 @@ def _path_parameters(route: str) -> list[Json]:
         if found := _PATH_PARAMETER.fullmatch(segment):
             name = found[1]
             is_guid = name == "id" or name.endswith("Id")
-            schema = {"type": "string", **({"format": "uuid"} if is_guid else {})}
+            schema: Json = {"type": "string", **({"format": "uuid"} if is_guid else {})}
             about = f"{'Id' if is_guid else 'Name'} of the {_singular(before)}"
+            if name == "sequence":
+                schema, about = {"type": "integer", "minimum": 1}, "Sequence of the entry"
             parameters.append(
                 {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
             )
@@ -194,7 +196,7 @@ def _success(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -
         "description": _SUCCESS.get(operation.status, "Done."),
         "headers": answer_headers(*names, limited=not operation.anonymous),
     }
-    if operation.media_type in (_HTML, _TEXT):
+    if operation.media_type != _JSON:
         response["content"] = {operation.media_type: {"schema": {"type": "string"}}}
     elif operation.response:
         response["content"] = {operation.media_type: {"schema": schemas.response(operation.response)}}

@@ -98,29 +98,29 @@ class SqlAudit:
             # A value was made unreadable: find out which row it is in.
             return [self._one(tenant_id, sequence) for sequence in self._sequences(tenant_id, after, limit)]
 
-    def forget_before(self, tenant_id: UUID, cutoff: datetime, limit: int) -> int:
+    def forget_before(self, tenant_id: UUID, cutoff: datetime, *, last: int, limit: int) -> int:
         lock_tenant(self._connection, tenant_id)
         anchor = self.ends(tenant_id).anchor_sequence
         oldest = (
             select(_a.Sequence, _a.OccurredAt, _a.Hash)
-            .where(_a.TenantId == tenant_id, _a.Sequence > anchor)
+            .where(_a.TenantId == tenant_id, _a.Sequence > anchor, _a.Sequence <= last)
             .order_by(_a.Sequence)
             .limit(limit)
         )
-        last: tuple[int, str] | None = None
+        removed: tuple[int, str] | None = None
         for sequence, occurred_at, hash_ in self._connection.execute(oldest).all():
             if occurred_at >= cutoff:
                 break
-            last = (sequence, hash_)
-        if last is None:
+            removed = (sequence, hash_)
+        if removed is None:
             return 0
         deleted = self._connection.execute(
-            delete(audit_log).where(_a.TenantId == tenant_id, _a.Sequence <= last[0])
+            delete(audit_log).where(_a.TenantId == tenant_id, _a.Sequence <= removed[0])
         )
         self._connection.execute(
             update(tenants)
             .where(_t.TenantId == tenant_id)
-            .values(AuditAnchorSequence=last[0], AuditAnchorHash=last[1])
+            .values(AuditAnchorSequence=removed[0], AuditAnchorHash=removed[1])
         )
         return deleted.rowcount
 

@@ -76,6 +76,28 @@ audit_log = Table(
 )
 
 
+# The tree over a tenant's audit rows: how far it has grown, and the newest head that was signed and kept.
+audit_trees = Table(
+    "AuditTrees",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("FirstSequence", BigInteger, nullable=False),
+    Column("Size", BigInteger, nullable=False),
+    Column("SignedSize", BigInteger, nullable=False),
+    Column("Note", Text),
+)
+
+# Hashes of its perfect subtrees; level 0 has the leaves. They outlive the rows.
+audit_nodes = Table(
+    "AuditNodes",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("Level", Integer, primary_key=True, autoincrement=False),
+    Column("Position", BigInteger, primary_key=True, autoincrement=False),
+    Column("Hash", Exact(64), nullable=False),
+)
+
+
 domain_events = Table(
     "DomainEvents",
     metadata,

@@ -15,6 +15,7 @@ from domain.core.errors import Forbidden
 from domain.core.paging import PageRequest
 from domain.journal.audit import REDACTED, AuditEntry, AuditFilter, AuditRecord, redacted
 from domain.journal.audit_log import AuditService
+from domain.journal.audit_signing import AuditHeads
 from infra.sql.engine import DATABASE_FILE
 from tests.worlds.apikey_world import START, ApiKeyWorld
 
@@ -130,6 +131,8 @@ def test_what_retention_leaves_still_verifies__17_2(world: ApiKeyWorld) -> None:
     world.clock.advance(days=200)
     world.issue()
     world.clock.advance(days=200)
+    assert world.hub.use(AuditService).forget_old() == 0, "a row stays until its hash is signed"
+    assert world.hub.use(AuditHeads).sign_new() == 1
     assert world.hub.use(AuditService).forget_old() == 5
     assert world.hub.use(AuditService).forget_old() == 0
     report = world.hub.use(AuditService).verify(world.admin)
