@@ -104,7 +104,7 @@ async def test_every_change_of_the_tenant_is_exported(tmp_path: Path) -> None:
     integration = await world.integration()
     records = [{"localId": f"l{index}", "data": {"email": f"l{index}@example.com"}} for index in range(ROWS)]
     command = PutRecords.model_validate_json(json.dumps({"records": records}))
-    assert world.hub.use(RecordService).change(world.principal, integration, command) == ROWS
+    assert world.hub.use(RecordService).change(world.principal, integration, command).stored == ROWS
     assert (await world.synced(integration, "Full", direction="Export")).records_written == ROWS
     assert len(world.crm.pushes) == ROWS
     world.close()
