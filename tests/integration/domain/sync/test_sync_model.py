@@ -30,7 +30,7 @@ async def test_both_sides_converge_and_no_later_edit_is_lost__BR_DS_07(world: Sy
         both = await BothWays.between(world, PEERS[name](world.clock))
         try:
             rng = random.Random(f"{name} {seed}")
-            await Sequence(both, rng).play(steps=rng.randrange(5, 13))
+            await Sequence(both, rng).play(steps=rng.randrange(4, 10))
         except BaseException as error:
             error.add_note(
                 f"Sequence {seed} of {name}: HUB_TEST_SEED={seed} HUB_TEST_SEQUENCES=1 repeats it."
