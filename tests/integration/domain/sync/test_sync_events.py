@@ -239,6 +239,15 @@ async def test_a_mapping_that_fails_costs_its_event_alone(world: EventWorld) -> 
     assert world.segment.events["good"]["properties"] == {"n": 2}
 
 
+async def test_an_event_behind_the_end_of_a_call_is_refused_once(world: EventWorld) -> None:
+    integration = await world.tracked("GA4", MAPPED)
+    world.happen(id_="first", data={"guest": "g-1"})
+    world.happen(id_="second", data={"guest": "g-2"})
+    world.happen(id_="bad", data={"guest": {"id": 1}})
+    job = await world.exported(integration)
+    assert (world.google.calls, job.records_written, job.records_failed) == ([1, 1], 2, 1)
+
+
 async def test_an_export_without_mapped_types_says_so(world: EventWorld) -> None:
     job = await world.exported(await world.tracked("Segment"))
     assert (job.status, job.error_code) == (SyncStatus.Failed, "no-event-types")
