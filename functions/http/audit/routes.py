@@ -15,7 +15,7 @@ from domain.core.wire import UtcMoment
 from domain.journal.audit import AuditFilter, AuditRecord
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
-from functions.http.kit.views import Moment, PageQuery, PageView, View, page_of
+from functions.http.kit.views import Moment, PageQuery, PageView, Query, View, page_of
 from infra.app.build import use
 
 audit = Resource("audit", tag="Audit", permission=AUDIT_READ)
@@ -80,8 +80,10 @@ class ChainReportView(View):
     cursor: str | None = Field(description="Where the next call goes on, when not complete")
 
 
-class VerifyQuery(View):
-    cursor: str | None = Field(None, max_length=8_000, description="`cursor` of the answer before")
+class VerifyQuery(Query):
+    cursor: Annotated[str, TextConstraints(max_length=8_000)] | None = Field(
+        None, description="`cursor` of the answer before"
+    )
 
 
 class InclusionProofView(View):
@@ -110,7 +112,7 @@ class AuditKeysView(View):
     items: list[AuditKeyView]
 
 
-class ExportQuery(View):
+class ExportQuery(Query):
     after: int = Field(0, ge=0, description="Sequence beyond which the part begins")
     limit: int = Field(5_000, ge=1, le=10_000, description="Rows of a part")
 
