@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from bench.harness import HostProcess, running
+from tests.loopback.plain_http import PLAIN
 
 pytestmark = pytest.mark.e2e
 
@@ -30,6 +31,7 @@ class Hub:
             base_url=host.url,
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=30,
+            verify=PLAIN,
             limits=httpx.Limits(max_connections=200),
         )
 
@@ -40,7 +42,9 @@ class Hub:
         return dict(answer.json())
 
     def with_key(self, key: str, path: str = "/apikeys/scopes", **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.host.url}{path}", headers={"X-API-Key": key, **headers}, timeout=30)
+        return httpx.get(
+            f"{self.host.url}{path}", headers={"X-API-Key": key, **headers}, timeout=30, verify=PLAIN
+        )
 
     def verify(self, key: str, **fields: Any) -> dict[str, Any]:
         answer = self.client.post("/apikeys/verify", json={"key": key, **fields})
@@ -124,7 +128,7 @@ def test_200_concurrent_requests_on_a_key_with_100_left_exactly_100_succeed(hub:
         start = threading.Barrier(40)
 
         def some(_: int, key: str = key, start: threading.Barrier = start) -> list[int]:
-            with httpx.Client(headers={"X-API-Key": key}, timeout=30) as client:
+            with httpx.Client(headers={"X-API-Key": key}, timeout=30, verify=PLAIN) as client:
                 start.wait()
                 return [client.get(f"{hub.host.url}/apikeys/scopes").status_code for _ in range(5)]
 
@@ -141,7 +145,7 @@ def test_1000_requests_in_a_minute_with_one_key_are_all_served__9_2(hub: Hub) ->
     key = hub.issue(rateLimitPerHour=1000)["key"]
 
     def some(_: int) -> list[int]:
-        with httpx.Client(headers={"X-API-Key": key}, timeout=30) as client:
+        with httpx.Client(headers={"X-API-Key": key}, timeout=30, verify=PLAIN) as client:
             return [client.get(f"{hub.host.url}/apikeys/scopes").status_code for _ in range(100)]
 
     with ThreadPoolExecutor(10) as pool:
@@ -156,7 +160,7 @@ def test_no_request_succeeds_once_the_revocation_has_answered(hub: Hub) -> None:
     served = Counter[int]()
 
     def hammer(_: int) -> None:
-        with httpx.Client(headers={"X-API-Key": issued["key"]}, timeout=30) as client:
+        with httpx.Client(headers={"X-API-Key": issued["key"]}, timeout=30, verify=PLAIN) as client:
             while not stop.is_set():
                 was_revoked = revoked.is_set()
                 status = client.get(f"{hub.host.url}/apikeys/scopes").status_code

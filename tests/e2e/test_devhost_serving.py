@@ -22,6 +22,7 @@ from domain.core.ports import QueueMessage
 from infra.clock import AdjustableClock
 from infra.embedded.queue import EmbeddedQueue
 from tests import ROOT
+from tests.loopback.plain_http import PLAIN
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +48,7 @@ class RunningHost:
         first = self.process.stdout.readline()
         assert "http://" in first, (home / "log").read_text()
         self.url = first.split()[-1]
-        self.client = httpx.Client(base_url=self.url, timeout=10)
+        self.client = httpx.Client(base_url=self.url, timeout=10, verify=PLAIN)
 
     def lines(self, name: str) -> list[str]:
         path = self.home / name
@@ -58,7 +59,7 @@ class RunningHost:
 
     def worker_pids(self) -> set[int]:
         """The process ids that answer, each request on a connection of its own."""
-        answers = (httpx.get(f"{self.url}/api/pid", timeout=10) for _ in range(24))
+        answers = (httpx.get(f"{self.url}/api/pid", timeout=10, verify=PLAIN) for _ in range(24))
         return {answer.json()["pid"] for answer in answers}
 
     def stop(self) -> int:

@@ -12,6 +12,8 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.loopback.plain_http import PLAIN
+
 SEPARATOR = "\x1e"
 
 
@@ -82,4 +84,5 @@ def negotiated_at(url: str, token: str, **headers: str) -> httpx.Response:
     return httpx.post(
         f"{parts.scheme}://{parts.netloc}{parts.path}negotiate?{parts.query}&negotiateVersion=1",
         headers={"Authorization": f"Bearer {token}", **headers},
+        verify=PLAIN,
     )

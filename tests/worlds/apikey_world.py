@@ -15,9 +15,8 @@ from domain.apikeys.verifier import KeyVerifier, VerificationRequest, Verificati
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, RequestOrigin
 from infra.app.build import build
-from infra.app.settings import Settings
 from infra.sql.journal.tables import domain_events
-from tests.worlds.builders import FakeClock, new_database
+from tests.worlds.builders import FakeClock, new_database, settings_at
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -26,7 +25,7 @@ class ApiKeyWorld:
     def __init__(self, home: Path, **settings: Any) -> None:
         new_database(home)
         self.clock = FakeClock(START)
-        self.hub = build(Settings(home=home, **settings), clock=self.clock)
+        self.hub = build(settings_at(home, **settings), clock=self.clock)
         self.admin = self.user()
 
     def user(self, *permissions: str, tenant: UUID | None = None) -> Principal:

@@ -20,6 +20,7 @@ from domain.core.ports import OutboundError, OutboundResponse, QueueMessage
 from domain.core.principal import Principal
 from domain.core.realtime import Nobody, Payload
 from infra.app.hub import Hub
+from infra.app.settings import Settings
 from infra.azure.servicebus.limits import check_size
 from infra.outbound.request import OutboundRequest
 from infra.sql.engine import DATABASE_FILE, sqlite_database
@@ -228,6 +229,16 @@ class Hanging:
 
     def let_go(self) -> None:
         self._go.set()
+
+
+@cache
+def _settings(**changes: object) -> Settings:
+    return Settings(home=Path(), **changes)  # type: ignore[arg-type]
+
+
+def settings_at(home: Path, **changes: object) -> Settings:
+    """Settings of a world under `home`: reading them from the environment, 2 ms, is done once for equal changes."""
+    return _settings(**changes).model_copy(update={"home": home})
 
 
 @cache

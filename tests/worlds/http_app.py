@@ -16,7 +16,6 @@ from functions.http.kit.calls import Call
 from functions.http.kit.operations import ApiOperation
 from functions.http.kit.resource import trigger_of
 from infra.app.build import build, serving
-from infra.app.settings import Settings
 from infra.authentication.development import mint_token
 from tests.worlds.builders import (
     OTHER_TENANT,
@@ -27,6 +26,7 @@ from tests.worlds.builders import (
     MemoryQueue,
     Receivers,
     new_database,
+    settings_at,
 )
 
 SECRET = "whsec_dGhpcyBpcyBhIHNlY3JldA=="
@@ -46,7 +46,7 @@ class App:
         new_database(home)
         self.home, self.clock = home, FakeClock()
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
-        adapters = {"settings": Settings(home=home), "queue": self.queue, "http": self.receivers, **changes}
+        adapters = {"settings": settings_at(home), "queue": self.queue, "http": self.receivers, **changes}
         self.hub = build(clock=self.clock, **adapters)
         from functions.http.events.routes import events
         from functions.http.webhooks.routes import webhooks

@@ -19,8 +19,7 @@ from domain.integrations.model import Integration
 from domain.journal.ports import EventRef
 from domain.providers.contract import IncomingRequest
 from infra.app.build import build
-from infra.app.settings import Settings
-from tests.worlds.builders import TENANT, USER, FakeClock, MemoryQueue, new_database
+from tests.worlds.builders import TENANT, USER, FakeClock, MemoryQueue, new_database, settings_at
 from tests.worlds.incoming_world import Signed, seed, signed_by_stripe, stripe_event
 
 OWNER = Principal(TENANT, USER, frozenset(PERMISSIONS))
@@ -37,7 +36,7 @@ class Desk:
         self.stripe = seed(self.hub, tenant=TENANT, user=USER)
 
     def start(self, **settings: Any) -> None:
-        self.hub = build(Settings(home=self.home, **settings), clock=self.clock, queue=self.queue)
+        self.hub = build(settings_at(self.home, **settings), clock=self.clock, queue=self.queue)
         self.service, self.retries = self.hub.use(IncomingService), self.hub.use(IncomingRetries)
 
     def restart(self, **settings: Any) -> None:

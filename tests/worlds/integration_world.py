@@ -43,7 +43,6 @@ from domain.providers.contract import (
     TestStep,
 )
 from infra.app.build import build
-from infra.app.settings import Settings
 from tests.worlds.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -55,6 +54,7 @@ from tests.worlds.builders import (
     MemoryQueue,
     new_database,
     see_users,
+    settings_at,
 )
 
 GOOD_KEY = "sk_test_good_0123456789"
@@ -217,7 +217,7 @@ class IntegrationWorld:
         vendors: list[Vendor] = [self.stripe, self.mail, self.sms, self.api, self.calendar, self.google]
         self.providers: dict[str, Provider] = {vendor.profile.name: vendor for vendor in vendors}
         self.hub = build(
-            Settings(home=home, health_check_concurrency=10, **(settings or {})),
+            settings_at(home, health_check_concurrency=10, **(settings or {})),
             clock=self.clock,
             database=self.database,
             queue=self.queue,

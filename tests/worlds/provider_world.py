@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from domain.providers.contract import Connection, IncomingRequest
-from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
 from infra.outbound.transport import OutboundTransport
 from infra.providers._kit.connection import HttpProviderConnection
 from tests.fixtures.authority import new_authority
 from tests.fixtures.scripted_server import ScriptedServer
+from tests.worlds.builders import settings_at
 from tests.worlds.provider_cases import ProviderCase
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -57,7 +57,7 @@ async def world(
     case: ProviderCase, *, impatient: bool = False, changes: Mapping[str, Any] | None = None
 ) -> AsyncIterator[World]:
     """`changes` go over the case's configuration."""
-    settings = Settings(home=Path(), environment="development")
+    settings = settings_at(Path(), environment="development")
     client = OutboundClient(settings, ca_file=_few_roots())
     waits: list[float] = []
 

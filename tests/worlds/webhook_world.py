@@ -25,7 +25,6 @@ from domain.webhooks.record import ResultRecorder
 from domain.webhooks.service import WebhookService, WebhookWithSecret
 from domain.webhooks.sweep import RetryProcessor
 from infra.app.build import build
-from infra.app.settings import Settings
 from tests.worlds.builders import (
     OTHER_TENANT,
     OTHER_USER,
@@ -41,6 +40,7 @@ from tests.worlds.builders import (
     SequentialIds,
     new_database,
     see_users,
+    settings_at,
 )
 
 
@@ -68,8 +68,8 @@ class WebhookWorld:
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
         self.database, self.realtime = FlakyDatabase(home), HeardRealtime()
         self.hub = build(
-            Settings(
-                home=home,
+            settings_at(
+                home,
                 environment="production",
                 delivery_concurrency=concurrency,
                 delivery_concurrency_per_endpoint=per_endpoint,

@@ -20,11 +20,18 @@ ONE_MEANING = (
     *("Sample", "Shown", "Subject", "Tally", "Verdict", "Window"),
 )
 _SHORT, _LONG = 60, 500
+_OF_A_TEST = re.compile(
+    r"^\s*(?:from tests[\w.]* import .*|(?:from|import) tests[\w.]*)\btest_\w+", re.MULTILINE
+)
 
 
+@cache
 def _files(*roots: str) -> list[Path]:
     return [
-        path for root in roots for path in sorted((ROOT / root).rglob("*.py")) if "versions" not in path.parts
+        path
+        for root in roots
+        for path in sorted((ROOT / root).rglob("*.py"))
+        if not {"versions", "node_modules"} & set(path.parts)
     ]
 
 
@@ -150,7 +157,7 @@ def test_a_loop_names_what_it_holds(root: str) -> None:
     named_one = [
         f"{_module(path)}:{target.lineno}"
         for path in _files(root)
-        if "node_modules" not in path.parts
+        if "for one in" in path.read_text()
         for target in _loops(_parsed(path))
         if isinstance(target, ast.Name) and target.id == "one"
     ]
@@ -168,14 +175,26 @@ def test_a_file_of_the_domain_holds_one_subject(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("path", _files("tests"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_test_module_is_imported(path: Path) -> None:
-    if "node_modules" in path.parts:
-        return
-    imported = {
-        node.module for node in ast.walk(_parsed(path)) if isinstance(node, ast.ImportFrom) and node.module
-    }
-    assert [name for name in imported if re.search(r"^tests\..*\btest_\w+$", name)] == []
+def test_no_test_module_is_imported() -> None:
+    imported = [
+        f"{_module(path)}: {found.group().strip()}"
+        for path in _files("tests")
+        for found in _OF_A_TEST.finditer(path.read_text())
+    ]
+    assert imported == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tests.unit.test_a import b",
+        "    from tests.test_a import b",
+        "import tests.unit.test_a",
+        "from tests.unit import test_a",
+    ],
+)
+def test_an_import_of_a_test_module_would_be_found(line: str) -> None:
+    assert _OF_A_TEST.search(f"import re\n{line}\n")
 
 
 def test_decisions_say_their_status_and_date() -> None:
@@ -217,7 +236,6 @@ def test_no_test_patches_a_private_name() -> None:
     patched = [
         f"{_module(path)}: {found}"
         for path in _files("tests")
-        if "node_modules" not in path.parts
         for found in re.findall(
             r'setattr\((?:[^,()]+(?:\([^()]*\))?, "_\w+"|"[\w.]+\._\w+")', path.read_text()
         )
