@@ -26,7 +26,7 @@ SIGNALR_UNIT_DAY = 1.61
 ALWAYS_READY_GB_SECOND = 0.000004
 ALWAYS_READY_INSTANCES = 6
 #: Which scale apart on Flex Consumption: HTTP, durable, and each function of a timer or a queue.
-SCALING_GROUPS = 2 + 27
+SCALING_GROUPS = 2 + 28
 #: gpt-5.4-mini in a data zone: the global price and a tenth.
 PROMPT_TOKENS_PER_MILLION = 0.825
 ANSWER_TOKENS_PER_MILLION = 4.95
