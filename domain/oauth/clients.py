@@ -28,8 +28,11 @@ class OAuthClient:
 
     @property
     def hash(self) -> str:
-        """What the client is recognised by."""
-        return provider_hash(self.integration.provider, client_of(self.configuration)[0])
+        """What the client is recognised by: its id, which is one only at its authorization server.
+
+        Anybody may configure a server of their own with the id of somebody else's client, which is no secret."""
+        server = filled(self.profile.token_url, self.configuration)
+        return provider_hash(self.integration.provider, f"{server} {client_of(self.configuration)[0]}")
 
     def authorize_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
         return authorize_url(

@@ -189,6 +189,16 @@ def test_withdrawing_spares_another_grant_of_the_account_too(world: OAuthWorld) 
     assert world.hub.use(OAuthService).revoke(COUSIN, second).revoked_at_provider is True, "no other lives"
 
 
+def test_a_server_of_a_strangers_own_keeps_nothing_from_being_revoked(world: OAuthWorld) -> None:
+    """The id of a client can be read in every authorize address."""
+    id_, real, own = world.connected().integration_id, world.server, OAuthServer()
+    world.server = own
+    world.connected(STRANGER)
+    world.server = real
+    assert world.hub.use(OAuthService).revoke(OWNER, id_).revoked_at_provider is True
+    own.close()
+
+
 def test_another_account_keeps_nothing_from_being_revoked(world: OAuthWorld) -> None:
     id_ = world.connected().integration_id
     world.server.account = "else@example.org"
