@@ -43,6 +43,28 @@ def refused(code: str, action: Callable[[], object]) -> None:
     assert violation.value.code == code
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda keys, caller, key: keys.get(caller, key),
+        lambda keys, caller, key: keys.create(caller, CreateApiKey(key_name="Mine", scopes=["events:read"])),
+        lambda keys, caller, key: keys.update(caller, key, UpdateApiKey(rate_limit_per_hour=7), None),
+        lambda keys, caller, key: keys.rotate(caller, key, RotateApiKey(), None),
+        lambda keys, caller, key: keys.confirm_rotation(caller, key),
+        lambda keys, caller, key: keys.revoke(caller, key, None, None),
+    ],
+    ids=["get", "create", "update", "rotate", "confirm", "revoke"],
+)
+def test_every_act_on_keys_needs_the_permission(
+    world: ApiKeyWorld, act: Callable[[ApiKeyService, Principal, Any], object]
+) -> None:
+    issued = world.issue()
+    nobody = world.user("webhook:manage", tenant=world.admin.tenant_id)
+    with pytest.raises(Forbidden, match="integration:manage"):
+        act(world.hub.use(ApiKeyService), nobody, issued.key.api_key_id)
+    assert world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id) == issued.key
+
+
 def update(world: ApiKeyWorld, key_id: Any, **fields: Any) -> Any:
     return world.hub.use(ApiKeyService).update(world.admin, key_id, UpdateApiKey.model_validate(fields), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,21 @@ def test_hours_and_days_add_up_over_a_rotation(world: ApiKeyWorld) -> None:
     world.verify(new.plain)
     assert usage(world, new.key.api_key_id, "day") == [("2026-03-01T00", 1, 0, 1), ("2026-03-02T00", 1, 0, 0)]
     assert usage(world, old.key.api_key_id, "day") == [("2026-03-01T00", 3, 1, 0)]
+
+
+@pytest.mark.parametrize(("seconds_later", "is_told"), [(-1, True), (0, True), (1, False)])
+def test_a_key_revoked_at_the_beginning_of_the_hours_asked_for_still_has_them(
+    world: ApiKeyWorld, seconds_later: int, is_told: bool
+) -> None:
+    issued = world.issue()
+    world.verify(issued.plain)
+    world.hub.use(ApiKeyService).revoke(world.admin, issued.key.api_key_id, None, None)
+    since = world.clock.now() + timedelta(seconds=seconds_later)
+    world.clock.advance(hours=1)
+    told = world.hub.use(UsageService).hours(
+        world.admin.tenant_id, None, since=since, until=world.clock.now()
+    )
+    assert bool(told) is is_told
 
 
 def test_a_range_is_bounded_and_in_order(world: ApiKeyWorld) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.service import ApiKeyService, Issued
+from domain.apikeys.verifier import KeyVerificationService, VerifyApiKey
 from domain.authentication.service import Authenticator, Credentials
 from domain.core.errors import DomainError
 from domain.core.principal import RequestOrigin
@@ -108,6 +109,22 @@ def test_a_key_that_nobody_has_is_logged_without_an_id(
     expected = {"reason": reason, "keyPrefix": issued.key.key_prefix, "apiKeyId": None, "tenantId": None}
     assert error.code == "invalid-key"
     assert _fields(caplog, "authentication refused") == {"outcome": "refused", "ip": "192.0.2.1", **expected}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_key_that_is_verified_for_somebody_is_logged_by_its_prefix(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    world, elsewhere = ApiKeyWorld(tmp_path / "here"), ApiKeyWorld(tmp_path / "elsewhere")
+    issued = (world if is_known else elsewhere).issue()
+    command = VerifyApiKey.model_validate({"key": issued.plain.text})
+    with caplog.at_level(logging.INFO):
+        await world.hub.use(KeyVerificationService).verify(world.admin, command)
+    [record] = [record for record in caplog.records if record.message == "key verified"]
+    kept = [getattr(record, name) for name in ("outcome", "reason", "keyPrefix", "apiKeyId", "tenantId")]
+    ids = [str(issued.key.api_key_id), str(world.admin.tenant_id)] if is_known else [None, None]
+    outcome = ["accepted", "VALID"] if is_known else ["refused", "NOT_FOUND"]
+    assert kept == [*outcome, issued.key.key_prefix, *ids]
 
 
 def test_an_accepted_key_is_logged_by_its_prefix_and_id(

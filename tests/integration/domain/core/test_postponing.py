@@ -38,9 +38,13 @@ def test_a_message_may_wait_for_about_a_day() -> None:
     assert timedelta(hours=24) < total < timedelta(hours=26)
 
 
-@pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "²", "9" * 30])
+@pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "²", "9" * 10, "9" * 30])
 def test_a_count_that_is_none_is_nought(count: str) -> None:
     assert times_of(Received("{}", "m", {POSTPONED: count})) == 0
+
+
+def test_a_count_of_nine_digits_is_one() -> None:
+    assert times_of(Received("{}", "m", {POSTPONED: "9" * 9})) == 999_999_999
 
 
 def test_a_copy_keeps_id_and_properties_and_counts() -> None:

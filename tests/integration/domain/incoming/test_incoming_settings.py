@@ -85,6 +85,7 @@ def test_changing_and_rotating_tell_it_too(hub: Hub) -> None:
     bare, service = seed(hub, tenant=TENANT, user=USER, configuration=BARE_STRIPE), hub.use(IncomingService)
     updated = service.update(OWNER, bare.integration_id, UpdateIncoming(allowed_ips=[]), None)
     rotated, _ = service.rotate(OWNER, bare.integration_id, RotateIncomingUrl())
+    assert rotated.endpoint.version == service.settings(OWNER, bare.integration_id).endpoint.version
     assert updated.closed == rotated.closed == service.settings(OWNER, bare.integration_id).closed
     assert updated.closed is not None
 

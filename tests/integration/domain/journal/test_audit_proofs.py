@@ -360,6 +360,15 @@ def test_each_tenant_has_its_own_tree_and_all_are_signed_page_by_page(tmp_path: 
     assert [hub.use(AuditService).prove(caller, 1).head.size for caller in callers] == [1] * 5
 
 
+def test_a_run_does_no_more_than_it_may(tmp_path: Path) -> None:
+    world = ApiKeyWorld(tmp_path)
+    for caller in [world.user() for _ in range(5)]:
+        world.issue(caller)
+    assert world.hub.use(AuditHeads).sign_new(most=2) == 2
+    assert world.hub.use(AuditHeads).sign_new(most=2) == 2
+    assert world.hub.use(AuditHeads).sign_new() == 1
+
+
 def test_a_row_that_was_changed_before_it_was_signed_is_told_and_never_signed(world: ApiKeyWorld) -> None:
     world.issue()
     world.issue()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.incoming.events import NotRaisable, payload_of
 from domain.incoming.model import IncomingEndpoint
 from domain.incoming.rules import (
     event_type,
@@ -122,3 +123,10 @@ def test_an_event_id_made_from_the_inbox_id_is_one_that_events_take() -> None:
     for suffix in ("", ".2", ".received"):
         assert re.fullmatch(EVENT_ID_PATTERN, f"{ID}{suffix}")
     assert event_data({"a": 1}) == '{"a":1}'
+
+
+def test_a_content_may_be_as_large_as_an_event_may_be_and_no_larger__BR_WH_08() -> None:
+    size = len(payload_of({"name": "größe"}, 1_000).encode())
+    assert payload_of({"name": "größe"}, size)
+    with pytest.raises(NotRaisable, match="BR-WH-08"):
+        payload_of({"name": "größe"}, size - 1)

@@ -266,3 +266,30 @@ def test_those_told_the_same_moment_come_back_spread_over_a_tenth() -> None:
     ]
     waits = [(moment - NOW).total_seconds() for moment in moments if moment is not None]
     assert waits == [600, 630, 660, 600]
+
+
+@pytest.mark.parametrize(
+    ("left", "delays"),
+    [
+        (1, (22.63, 412.0, 2096.0)),
+        (2, (22.63, 412.0, 14384.0)),
+        (3, (22.63, 2796.31, 6192.0)),
+        (4, (45.25, 1348.15, 3792.62)),
+        (5, (32.0, 924.0, 3792.62)),
+    ],
+)
+def test_the_plan_looks_as_far_ahead_as_there_are_retries(left: int, delays: tuple[float, ...]) -> None:
+    """Blips of 20 s and outages of a day: how long to wait depends on how often one may still ask."""
+    history = taught(*[20.0] * 6, *[86_000.0] * 4)
+    for failing_for, expected in zip((0.0, 100.0, 2_000.0), delays, strict=True):
+        found = adaptive_delay(history, failing_for=failing_for, retries_left=left, spread=-1)
+        assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_enough_outages_are_enough_and_the_jitter_reaches_a_tenth_later() -> None:
+    history = taught(*[300.0] * ENOUGH)
+    earliest, middle, latest = (
+        adaptive_delay(history, failing_for=0, retries_left=5, spread=spread) for spread in (-1, 0, 1)
+    )
+    assert earliest is not None and middle is not None and latest is not None
+    assert (middle / earliest, latest / earliest) == (pytest.approx(1.05), pytest.approx(1.1))
