@@ -436,6 +436,7 @@ def test_keys_are_read_in_both_forms_and_refused_in_any_other(world: ApiKeyWorld
         "",
         "not base64!",
         b64encode(key[1:]).decode(),
+        b64encode(b"\x02" + key).decode(),
         f"{name}+00000000+{encoded.partition('+')[2]}",
     ):
         with pytest.raises(ValueError, match="key"):
