@@ -70,6 +70,16 @@ def test_a_key_revoked_at_the_beginning_of_the_hours_asked_for_still_has_them(
     assert bool(told) is is_told
 
 
+def test_the_hour_at_hand_is_left_out_of_a_range_that_ends_before_it(world: ApiKeyWorld) -> None:
+    issued = world.issue()
+    world.verify(issued.plain)
+    world.clock.advance(hours=1)
+    world.verify(issued.plain)
+    until = world.clock.now() - timedelta(seconds=1)
+    found = usage(world, issued.key.api_key_id, since=until - timedelta(minutes=59), until=until)
+    assert found == [("2026-03-01T12", 1, 0, 0)]
+
+
 def test_a_range_is_bounded_and_in_order(world: ApiKeyWorld) -> None:
     key_id = world.issue().key.api_key_id
     for since, until in ((START, START), (START.replace(year=2025), START)):

@@ -88,11 +88,11 @@ def rewrite_the_stored_tree(world: ApiKeyWorld) -> None:
             )
 
 
-def cut_the_tail(world: ApiKeyWorld) -> None:
-    """Remove the newest two rows, and have the tenant's record name the one before as the newest."""
-    third = rows_of(world)[2]
-    write(world, "DELETE FROM AuditLog WHERE Sequence > 3")
-    write(world, "UPDATE Tenants SET AuditSequence = 3, AuditHash = ?", third.hash)
+def cut_the_tail(world: ApiKeyWorld, last: int) -> None:
+    """Remove the rows after `last`, and have the tenant's record name that one as the newest."""
+    newest = rows_of(world)[last - 1]
+    write(world, "DELETE FROM AuditLog WHERE Sequence > ?", last)
+    write(world, "UPDATE Tenants SET AuditSequence = ?, AuditHash = ?", last, newest.hash)
 
 
 def test_a_log_that_nobody_touched_holds_against_its_signed_head(world: ApiKeyWorld) -> None:
@@ -103,10 +103,11 @@ def test_a_log_that_nobody_touched_holds_against_its_signed_head(world: ApiKeyWo
     assert (report.checkpoint.sequence, report.checkpoint.holds) == (5, True)
 
 
-def test_exploit_cut_tail(world: ApiKeyWorld) -> None:
-    cut_the_tail(world)
+@pytest.mark.parametrize("last", [1, 3, 4])
+def test_exploit_cut_tail(world: ApiKeyWorld, last: int) -> None:
+    cut_the_tail(world, last)
     report = world.hub.use(AuditService).verify(world.admin)
-    assert (report.intact, report.first_broken) == (False, 4)
+    assert (report.intact, report.first_broken) == (False, last + 1)
     assert report.reason == "Rows were cut off: a head that was signed covers row 5."
     assert report.checkpoint is not None
     assert report.checkpoint.holds is False
@@ -242,6 +243,14 @@ def test_a_row_that_no_head_covers_yet_is_told_from_one_that_is_not_there(world:
             service.prove(world.admin, sequence)
     world.hub.use(AuditHeads).sign_new()
     assert service.prove(world.admin, 6).head.size == 6
+
+
+def test_before_anything_was_signed_a_row_that_is_not_there_is_told_from_one_that_is(tmp_path: Path) -> None:
+    world = ApiKeyWorld(tmp_path)
+    world.issue()
+    for sequence, refusal in ((0, NotFound), (1, Conflict), (2, NotFound)):
+        with pytest.raises(refusal):
+            world.hub.use(AuditService).prove(world.admin, sequence)
 
 
 def test_what_retention_removed_can_still_be_proven_by_whoever_kept_the_row__17_2(world: ApiKeyWorld) -> None:

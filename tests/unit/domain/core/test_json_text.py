@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from domain.core.errors import ValidationFailed
 from domain.core.json_text import (
+    DIGITS_AT_MOST,
     JsonText,
     MalformedJson,
     Number,
@@ -160,3 +161,9 @@ def test_a_number_is_still_a_number() -> None:
 def test_what_json_cannot_hold_is_not_written(value: object) -> None:
     with pytest.raises(ValueError, match=r"surrogates|JSON compliant"):
         compact_json(value)
+
+
+def test_whole_numbers_are_numbers_up_to_the_digits_that_python_reads_without_asking() -> None:
+    assert type(read_json("9" * DIGITS_AT_MOST)) is int
+    assert type(read_json("-" + "9" * DIGITS_AT_MOST)) is int
+    assert type(read_json("9" * (DIGITS_AT_MOST + 1))) is Number

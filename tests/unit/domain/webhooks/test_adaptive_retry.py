@@ -293,3 +293,7 @@ def test_enough_outages_are_enough_and_the_jitter_reaches_a_tenth_later() -> Non
     )
     assert earliest is not None and middle is not None and latest is not None
     assert (middle / earliest, latest / earliest) == (pytest.approx(1.05), pytest.approx(1.1))
+
+
+def test_a_blip_that_was_over_at_once_counts_as_the_shortest_outage_alone() -> None:
+    assert [weight for weight in OutageHistory().learned(0, 0).weights if weight] == [1.0]
