@@ -65,6 +65,16 @@ def test_every_act_on_keys_needs_the_permission(
     assert world.hub.use(ApiKeyService).get(world.admin, issued.key.api_key_id) == issued.key
 
 
+def test_of_three_keys_in_a_row_the_middle_one_names_the_rotation_at_hand(world: ApiKeyWorld) -> None:
+    keys, first = world.hub.use(ApiKeyService), world.issue().key.api_key_id
+    second = keys.rotate(world.admin, first, RotateApiKey(), None).key.api_key_id
+    keys.confirm_rotation(world.admin, second)
+    third = keys.rotate(world.admin, second, RotateApiKey(), None).key.api_key_id
+    keys.confirm_rotation(world.admin, second)
+    active = [keys.get(world.admin, key_id).is_active for key_id in (first, second, third)]
+    assert active == [False, False, True]
+
+
 def update(world: ApiKeyWorld, key_id: Any, **fields: Any) -> Any:
     return world.hub.use(ApiKeyService).update(world.admin, key_id, UpdateApiKey.model_validate(fields), None)
 

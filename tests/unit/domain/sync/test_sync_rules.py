@@ -21,7 +21,7 @@ from domain.sync.merging import (
     number_of,
     numbered,
 )
-from domain.sync.model import BatchResult, BatchState, SyncStatus
+from domain.sync.model import BatchResult, BatchState, RecordCounts, SyncStatus
 from domain.sync.rules import (
     after_failure,
     after_success,
@@ -250,3 +250,7 @@ def test_a_job_that_could_take_no_record_has_failed(processed: int, failed: int,
 )
 def test_the_log_thins_out_by_powers_of_ten(upto: int, told: int) -> None:
     assert sum(is_logged(number) for number in range(1, upto + 1)) == told
+
+
+def test_what_failed_is_not_processed_and_all_the_rest_is() -> None:
+    assert RecordCounts(written=1, unchanged=2, duplicate=4, deleted=8, failed=16).processed == 15

@@ -429,3 +429,19 @@ def test_a_webhook_that_was_never_verified_cannot_be_activated() -> None:
 def test_an_event_is_about_the_integration_that_it_names(subject: str | None, data: str, about: bool) -> None:
     event = DomainEvent("e1", TENANT, "BookingConfirmed", data, START, subject)
     assert is_about(event, GUESTS) is about
+
+
+@pytest.mark.parametrize(
+    ("left_seconds", "status"), [(59, "Expired"), (60, "Expired"), (61, "Retrying"), (86_400, "Retrying")]
+)
+def test_a_retry_that_would_fall_on_the_expiry_is_none__BR_WH_05(left_seconds: int, status: str) -> None:
+    decision = decide(
+        ReceiverAnswer(status=500),
+        policy=STEADY,
+        retries_used=0,
+        platform_cap=5,
+        expires_at=START + timedelta(seconds=left_seconds),
+        now=START,
+        spread=0.0,
+    )
+    assert decision.status.name == status
