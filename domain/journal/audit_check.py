@@ -10,8 +10,8 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.journal.audit import AuditRecord, canonical
-from domain.journal.audit_heads import AuditTreeTransaction, Head
-from domain.journal.merkle import Edge, edge_nodes, leaf_hash
+from domain.journal.audit_heads import AuditTreeTransaction, Head, stored_edge
+from domain.journal.merkle import Edge, leaf_hash
 
 CHUNK = 1_000
 
@@ -120,18 +120,15 @@ class ChainCheck:
         size = self._expected - first
         if size < 0:
             raise _Broken(self._expected, "The row is older than the tree that was signed.")
-        return Edge(size, self._hashes(list(edge_nodes(size))))
+        edge = stored_edge(self._tx.audit_tree, self._tenant_id, size)
+        if edge is None:
+            raise _Broken(None, "The stored tree, which keeps the hashes of removed rows, has gaps.")
+        return edge
 
     def _first(self) -> int | None:
         if self._head is not None:
             return self._head.first
         return self._tree.first if self._tree else None
-
-    def _hashes(self, places: list[tuple[int, int]]) -> list[bytes]:
-        stored = self._tx.audit_tree.nodes(self._tenant_id, places)
-        if len(stored) < len(places):
-            raise _Broken(None, "The stored tree, which keeps the hashes of removed rows, has gaps.")
-        return [stored[place] for place in places]
 
     def _chunk(self) -> bool:
         """Check the next rows; return whether there may be more."""

@@ -27,7 +27,7 @@ from uuid import UUID
 
 from domain.core.wire import rfc3339
 from domain.journal.audit import AuditTransaction
-from domain.journal.merkle import Node
+from domain.journal.merkle import Edge, Node, edge_nodes
 
 KEY_NAME = "integration-hub-audit"
 #: The kind of signature that signed-note calls Ed25519.
@@ -127,6 +127,13 @@ class AuditTreeTransaction(AuditTransaction, Protocol):
 
     @property
     def audit_tree(self) -> AuditTree: ...
+
+
+def stored_edge(tree: AuditTree, tenant_id: UUID, size: int) -> Edge | None:
+    """Return the edge of the tenant's first `size` leaves, None where stored hashes are gone."""
+    places = list(edge_nodes(size))
+    stored = tree.nodes(tenant_id, places)
+    return Edge(size, [stored[place] for place in places]) if len(stored) == len(places) else None
 
 
 def key_id(public_key: bytes) -> bytes:

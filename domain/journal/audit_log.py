@@ -24,8 +24,9 @@ from domain.journal.audit_heads import (
     TreeState,
     VerifySignature,
     read_note,
+    stored_edge,
 )
-from domain.journal.merkle import ReadNode, edge_nodes, inclusion_path
+from domain.journal.merkle import ReadNode, inclusion_path
 from domain.journal.occurrences import OccurrenceTransaction, occurrence
 
 CHUNK = 1_000
@@ -154,8 +155,10 @@ class AuditService:
         below: list[str] = []
         if state is not None and after >= state.first:
             size = min(after - state.first + 1, state.size)
-            read = self._reader(tx, tenant_id)
-            below = [read(level, position).hex() for level, position in edge_nodes(size)]
+            edge = stored_edge(tx.audit_tree, tenant_id, size)
+            if edge is None:
+                raise _gaps()
+            below = [hash_.hex() for hash_ in edge.hashes]
         return {
             "tenantId": str(tenant_id),
             "after": after,
@@ -201,10 +204,14 @@ class AuditService:
         def read(level: int, position: int) -> bytes:
             found = tx.audit_tree.nodes(tenant_id, [(level, position)])
             if not found:
-                raise Conflict("The stored tree has gaps; verify the audit log.", code="audit-broken")
+                raise _gaps()
             return found[level, position]
 
         return read
+
+
+def _gaps() -> Conflict:
+    return Conflict("The stored tree has gaps; verify the audit log.", code="audit-broken")
 
 
 def _verdict(report: ChainReport) -> tuple[str, dict[str, Any]]:

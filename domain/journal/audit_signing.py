@@ -9,9 +9,9 @@ from uuid import UUID
 from domain.core.ports import Clock
 from domain.core.transaction import Transactions
 from domain.journal.audit import AuditRecord, canonical
-from domain.journal.audit_heads import Checkpoints, Head, HeadSigner, TreeState, signed_note
+from domain.journal.audit_heads import Checkpoints, Head, HeadSigner, TreeState, signed_note, stored_edge
 from domain.journal.audit_log import AuditLogTransaction
-from domain.journal.merkle import Edge, Node, edge_nodes, leaf_hash
+from domain.journal.merkle import Node, leaf_hash
 from domain.journal.occurrences import occurrence
 
 logger = logging.getLogger("hub.audit")
@@ -76,7 +76,7 @@ class AuditHeads:
             first = tx.audit.ends(tenant_id).anchor_sequence + 1
             tx.audit_tree.plant(tenant_id, first)
             state = TreeState(first, 0, 0, None)
-        edge = _edge(tx, tenant_id, state.size)
+        edge = stored_edge(tx.audit_tree, tenant_id, state.size)
         if edge is None:
             self._tell(tx, tenant_id, state.first + state.size)
             return 0
@@ -103,7 +103,7 @@ class AuditHeads:
             state = tx.audit_tree.state(tenant_id)
             if state is None or not state.size or state.signed_size == state.size:
                 return 0
-            edge = _edge(tx, tenant_id, state.size)
+            edge = stored_edge(tx.audit_tree, tenant_id, state.size)
         if edge is None:
             return 0
         head = Head(tenant_id, state.first, state.size, edge.root(), self._clock.now())
@@ -117,13 +117,6 @@ class AuditHeads:
             tx.audit_tree.signed(tenant_id, state.size, note)
             tx.commit()
         return 1
-
-
-def _edge(tx: AuditLogTransaction, tenant_id: UUID, size: int) -> Edge | None:
-    """Return the tree's edge, or None where stored hashes are gone."""
-    places = list(edge_nodes(size))
-    stored = tx.audit_tree.nodes(tenant_id, places)
-    return Edge(size, [stored[place] for place in places]) if len(stored) == len(places) else None
 
 
 def _leaf(row: AuditRecord | int, expected: int) -> bytes | None:

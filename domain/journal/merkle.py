@@ -76,11 +76,6 @@ def edge_nodes(size: int) -> Iterator[tuple[int, int]]:
             start += 1 << level
 
 
-def edge_at(size: int, read: ReadNode) -> Edge:
-    """Return the edge of the first `size` leaves from stored subtrees."""
-    return Edge(size, [read(level, position) for level, position in edge_nodes(size)])
-
-
 def inclusion_path(index: int, size: int, read: ReadNode) -> list[bytes]:
     """Return the hashes that lead from leaf `index` to the head of `size` leaves (section 2.1.3.1).
 

@@ -12,7 +12,6 @@ from pymerkle import InmemoryTree
 from domain.journal.merkle import (
     EMPTY,
     Edge,
-    edge_at,
     edge_nodes,
     inclusion_path,
     leaf_hash,
@@ -47,7 +46,7 @@ def test_a_tree_without_leaves_has_the_head_of_the_rfc() -> None:
 def test_heads_are_those_of_another_implementation(size: int) -> None:
     edge, stored = grown(size)
     assert edge.root() == other_tree(size).get_root(size)
-    assert edge_at(size, lambda *at: stored[at]).root() == edge.root()
+    assert Edge(size, [stored[place] for place in edge_nodes(size)]).root() == edge.root()
     # Each perfect subtree is stored once: two a leaf, less one for each at the edge.
     assert len(stored) == 2 * size - size.bit_count()
 
@@ -55,7 +54,7 @@ def test_heads_are_those_of_another_implementation(size: int) -> None:
 def test_every_earlier_head_can_be_computed_again_from_what_is_stored() -> None:
     _, stored = grown(70)
     for size in range(71):
-        assert edge_at(size, lambda *at: stored[at]).root() == grown(size)[0].root()
+        assert Edge(size, [stored[place] for place in edge_nodes(size)]).root() == grown(size)[0].root()
 
 
 def test_paths_hold_for_the_other_implementation_and_its_heads_for_ours() -> None:
