@@ -78,9 +78,9 @@ def expand(value: Any, where: str, environment: Mapping[str, str] | None = None)
 
 
 def home() -> Path:
-    """Return the directory of the embedded state (`HUB_HOME`), absolute, created when missing."""
+    """Return the directory of the embedded state (`HUB_HOME`), absolute, created when missing for its owner alone."""
     path = Path(os.environ.get("HUB_HOME") or ".hub").resolve()
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 

@@ -12,14 +12,24 @@ from typing import Final
 ANONYMOUS: Final = "anonymous"
 
 
+DURABLE: Final = "durable"
+"""What opens the Durable extension's API: as on Azure a system key of that extension, and the master key."""
+
+
 class HostKeys:
-    """A default function key and the master key, which opens every function."""
+    """A default function key, the Durable extension's system key, and the master key, which opens everything."""
 
     def __init__(self, *, function: str, master: str) -> None:
-        self._accepted = {"function": (function.encode(), master.encode()), "admin": (master.encode(),)}
+        durable = hmac.digest(master.encode(), b"durabletask_extension", "sha256").hex()
+        self.durable: Final = durable
+        self._accepted = {
+            "function": (function.encode(), master.encode()),
+            DURABLE: (durable.encode(), master.encode()),
+            "admin": (master.encode(),),
+        }
 
     def allows(self, level: str, presented: str | None) -> bool:
-        """Whether the presented key opens a function of this (lower-case) level."""
+        """Whether the presented key opens what asks for this (lower-case) level."""
         if level == ANONYMOUS:
             return True
         if not presented:

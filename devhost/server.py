@@ -23,6 +23,7 @@ from devhost.errors import HostError
 from devhost.invocation import Invocations, thread_pool
 from devhost.keys import load_keys
 from devhost.loading import Function, load_functions
+from devhost.names import OwnNames
 from devhost.queues import QueueTriggers
 from devhost.signalr import SignalR
 from devhost.timers import Timers
@@ -93,13 +94,15 @@ class _Host:
         self._pool = thread_pool()
         self._home = home()
         self._clock = AdjustableClock(self._home / "clock")
+        self._keys = load_keys(self._home)
         self._durable = self._durable_host(host_json, functions)
         binding = self._durable.client_binding if self._durable else None
         self._invocations = invocations = Invocations(self._pool, binding)
         app = WebApp(
             functions=functions,
             host_json=host_json,
-            keys=load_keys(self._home),
+            keys=self._keys,
+            names=OwnNames((options.base_url, os.environ.get("HUB_PUBLIC_URL", ""))),
             invocations=invocations,
             durable=self._durable,
             realtime=SignalR(EmbeddedRealtime(self._home, options.base_url, self._clock), self._clock),
@@ -210,6 +213,7 @@ class _Host:
             path=self._home / "durable.db",
             base_url=self._options.base_url,
             hub_name=host_json.hub_name,
+            keys=self._keys,
             worker_id=f"{socket.gethostname()}-{os.getpid()}",
             clock=self._clock,
             run_activity_executor=pool,

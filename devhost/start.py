@@ -26,7 +26,7 @@ def start(arguments: argparse.Namespace) -> int:
     load_host_json(app_dir)
     port = _number(arguments.port, "PORT", 7071, low=0)
     workers = _number(arguments.workers, "WORKERS", 1, low=1)
-    state = home()
+    state = _private(home())
     try:
         sockets = bind(arguments.host, port, workers)
     except OSError as error:
@@ -75,6 +75,15 @@ def work(arguments: argparse.Namespace) -> int:
     )
     serve(options, socket.socket(fileno=arguments.listening), ready)
     return 0
+
+
+def _private(state: Path) -> Path:
+    """Make the databases in `state`, and what is written from now on, their owner's alone: tenants' data is in them."""
+    os.umask(0o077)
+    for file in state.glob("*.db*"):
+        if file.is_file():
+            file.chmod(0o600)
+    return state
 
 
 def _number(given: int | None, setting: str, default: int, *, low: int) -> int:

@@ -16,6 +16,7 @@ from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.keys import ANONYMOUS, HostKeys
 from devhost.loading import Function
+from devhost.names import OwnNames
 from devhost.routes import RouteTable
 from infra.observability import logs
 
@@ -41,7 +42,7 @@ class DurableEndpoints(Protocol):
     def prefix(self) -> str: ...
 
     async def handle(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, *, key: str | None
     ) -> tuple[int, dict[str, str], bytes]: ...
 
 
@@ -80,6 +81,7 @@ class WebApp:
         functions: list[Function],
         host_json: HostJson,
         keys: HostKeys,
+        names: OwnNames,
         invocations: Invocations,
         durable: DurableEndpoints | None = None,
         realtime: RealtimeEndpoints | None = None,
@@ -90,6 +92,7 @@ class WebApp:
             if function.kind == "httpTrigger":
                 self._table.add(route_of(function, host_json), function.methods, function)
         self._keys = keys
+        self._names = names
         self._invocations = invocations
         self._durable = durable
         self._realtime = realtime
@@ -108,7 +111,9 @@ class WebApp:
         logs.trace_id.set(trace)
         logs.request_id.set(headers.get("x-request-id"))
         path = _path(scope)
-        if 0 <= self._max_outstanding <= self._outstanding:
+        if (stranger := self._stranger(headers, path, trace)) is not None:
+            answer = stranger
+        elif 0 <= self._max_outstanding <= self._outstanding:
             answer = _problem(429, "The host has too many requests outstanding.", path, trace)
         else:
             self._outstanding += 1
@@ -124,8 +129,20 @@ class WebApp:
             {"type": "http.response.body", "body": body} if body and status not in _BODILESS else _LAST
         )
 
+    def _stranger(self, headers: dict[str, str], path: str, trace: str) -> WebResponse | None:
+        """Return the refusal of what a page of somebody else had a browser send, before its body is read."""
+        host = headers.get("host")
+        if not self._names.know(host):
+            told = "This host is not known by that name: HUB_PUBLIC_URL gives it one."
+            return _problem(421, told, path, trace, close=True)
+        # SignalR's own endpoints are for pages of any origin, as the service's are: a token lets them in.
+        if path != NEGOTIATE_PATH and not self._names.trust(headers.get("origin"), host):
+            told = "Pages of other origins may not call this host."
+            return _problem(403, told, path, trace, close=True)
+        return None
+
     async def _connect(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if self._realtime is None:
+        if self._realtime is None or not self._names.know(_headers(scope["headers"]).get("host")):
             await receive()
             await send({"type": "websocket.close"})
             return
@@ -152,7 +169,8 @@ class WebApp:
         try:
             if found is None:
                 assert self._durable is not None
-                status, fields, content = await self._durable.handle(method, path, query, body)
+                key = headers.get("x-functions-key") or query.get("code")
+                status, fields, content = await self._durable.handle(method, path, query, body, key=key)
                 return WebResponse(status, _encoded(fields), content)
             function, route_params = found
             level = function.trigger["authLevel"].lower()
@@ -170,8 +188,10 @@ class WebApp:
             async with self._slots:
                 return _shaped(await self._invocations.call(function, request, **told))
         except Exception:
-            _log.exception("Request failed", extra={"method": method, "path": path})
-            return _problem(500, "The function failed; the log has the trace.", path, trace)
+            # A path of the Durable extension may hold its key.
+            shown = self._durable.prefix if found is None and self._durable else path
+            _log.exception("Request failed", extra={"method": method, "path": shown})
+            return _problem(500, "The function failed; the log has the trace.", shown, trace)
 
     def _is_durable(self, path: str) -> bool:
         return self._durable is not None and path.startswith(self._durable.prefix)

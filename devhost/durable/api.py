@@ -15,17 +15,19 @@ from devhost.durable.control import Answer, Control, Filter
 from devhost.durable.episode import NewInstance
 
 PREFIX = "/runtime/webhooks/durabletask"
+_RPC = "/rpc/"
 Response = tuple[int, dict[str, str], bytes]
 _CODES: dict[Answer, int] = {"done": 202, "missing": 404, "finished": 410}
 
 
 class Links:
-    """The URLs a client is given. `base_url` has no trailing slash."""
+    """The URLs a client is given, with the key that opens them (letters, digits, `-`, `_`)."""
 
-    def __init__(self, base_url: str, hub_name: str) -> None:
+    def __init__(self, base_url: str, hub_name: str, key: str) -> None:
         self._root = base_url.rstrip("/") + PREFIX
         self._hub = hub_name
-        self._query = f"taskHub={hub_name}&connection=Storage"
+        self._key = key
+        self._query = f"taskHub={hub_name}&connection=Storage&code={key}"
 
     def management(self, instance_id: str) -> dict[str, str]:
         """Return the management URLs of one orchestration, as `create_check_status_response` shows them."""
@@ -56,10 +58,20 @@ class Links:
                 },
                 "managementUrls": self.management("INSTANCEID"),
                 "baseUrl": self._root,
-                "requiredQueryStringParameters": "",
-                "rpcBaseUrl": self._root + "/",
+                "requiredQueryStringParameters": f"code={self._key}",
+                # The SDK adds no query to this one; on Azure it is an address of its own that only the worker reaches.
+                "rpcBaseUrl": f"{self._root}{_RPC}{self._key}/",
             }
         )
+
+
+def presented_key(path: str, key: str | None) -> tuple[str, str | None]:
+    """Return the path without a key in it, and the key: that one, else `key`, which came by query or header."""
+    route = path.removeprefix(PREFIX)
+    if not route.startswith(_RPC):
+        return path, key
+    inner, _, rest = route.removeprefix(_RPC).partition("/")
+    return f"{PREFIX}/{rest}", inner
 
 
 class Api:

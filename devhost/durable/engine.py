@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from devhost.durable.api import PREFIX, Api, Links, Response
+from devhost.durable.api import PREFIX, Api, Links, Response, presented_key
 from devhost.durable.control import Control
 from devhost.durable.episode import Episode, advance
 from devhost.durable.events import Event, EventKind, event, task_failed
 from devhost.durable.presence import Presence
 from devhost.durable.sdk import DurableFunction, decode_input, encode_result
 from devhost.durable.store import ClaimedWork, Store, connect
+from devhost.keys import DURABLE, HostKeys
 from domain.core.ports import Clock
 
 _TICK_SECONDS = 0.02
@@ -48,6 +49,7 @@ class DurableHost:
         path: Path,
         base_url: str,
         hub_name: str,
+        keys: HostKeys,
         worker_id: str,
         clock: Clock,
         run_activity_executor: Executor,
@@ -60,6 +62,7 @@ class DurableHost:
             raise ValueError(f"the development host does not run durable entities: {', '.join(entities)}")
         self._functions = functions
         self._clock = clock
+        self._keys = keys
         self._worker = worker_id
         self._activity_threads = run_activity_executor
         self._room = {"episode": max_concurrent_orchestrators, "activity": max_concurrent_activities}
@@ -70,7 +73,7 @@ class DurableHost:
         self._swept = float("-inf")
         self._store_thread = ThreadPoolExecutor(1, "durable-store")
         self._episode_threads = ThreadPoolExecutor(max_concurrent_orchestrators, "durable-episode")
-        self._links = Links(base_url, hub_name)
+        self._links = Links(base_url, hub_name, keys.durable)
         orchestrators = {f.name for f in functions.values() if f.kind == "orchestrator"}
         self._api = Api(Control(self._store), self._links, orchestrators)
         self._running: dict[asyncio.Task[None], tuple[str, str]] = {}
@@ -89,11 +92,15 @@ class DurableHost:
         return self._links.binding()
 
     async def handle(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, *, key: str | None
     ) -> tuple[int, dict[str, str], bytes]:
         """Answer a management or client request; `path` is URL-decoded and begins with `prefix`.
 
-        A start with `timeout` and `pollingInterval` (seconds) waits that long for the end."""
+        Without the Durable extension's key the answer is 401. A start with `timeout` and `pollingInterval` (seconds)
+        waits that long for the end."""
+        path, key = presented_key(path, key)
+        if not self._keys.allows(DURABLE, key):
+            return 401, {}, b""
         if self._closed:
             return 503, {}, b""
         response = await self._respond(method, path, query, body)

@@ -11,6 +11,7 @@ whole of a step or nothing of it, and its leases run out.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 import uuid
@@ -289,7 +290,8 @@ class Store:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file in WAL mode; several processes may do so at once."""
+    """Open the file in WAL mode, made for its owner alone; several processes may do so at once."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA busy_timeout = 10000")
     switch_to_wal(db)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -142,6 +143,7 @@ def _turn_snapshots_on(database: Database) -> None:
 
 
 def _use_wal(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
     try:
         connection.execute("PRAGMA journal_mode=WAL")

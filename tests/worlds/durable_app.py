@@ -16,8 +16,10 @@ from typing import Any
 import azure.durable_functions as df
 
 from devhost.durable import DurableFunction, DurableHost
+from devhost.keys import HostKeys
 from domain.core.ports import Clock
 
+KEYS = HostKeys(function="function", master="master")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -219,7 +221,9 @@ class Harness:
     async def call(self, method: str, path: str, payload: Any = None, **query: str) -> tuple[int, Any]:
         """As the SDK's client does it: the JSON of a payload is sent as a JSON string."""
         body = b"" if payload is None else json.dumps(json.dumps(payload)).encode()
-        status, _, content = await self.host.handle(method, self.host.prefix + path, query, body)
+        status, _, content = await self.host.handle(
+            method, self.host.prefix + path, query, body, key="master"
+        )
         return status, json.loads(content) if content else None
 
     async def start(self, name: str, payload: Any = None, instance_id: str = "") -> str:
@@ -265,6 +269,7 @@ async def running(
             path=path,
             base_url=base_url,
             hub_name="TestHub",
+            keys=KEYS,
             worker_id=worker,
             clock=clock,
             run_activity_executor=threads,

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from azure.durable_functions.models.utils.http_utils import _close_session
 
-from tests.worlds.durable_app import START, Harness, ManualClock, SampleApp, running
+from tests.worlds.durable_app import KEYS, START, Harness, ManualClock, SampleApp, running
 
 
 @pytest.fixture
@@ -32,7 +32,11 @@ async def hub(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Harness]:
 
             async def answer(request: web.Request) -> web.Response:
                 status, headers, body = await harness.host.handle(
-                    request.method, request.path, request.query, await request.read()
+                    request.method,
+                    request.path,
+                    request.query,
+                    await request.read(),
+                    key=request.query.get("code"),
                 )
                 return web.Response(status=status, headers=headers, body=body)
 
@@ -71,7 +75,7 @@ async def test_a_running_orchestration_gives_the_check_status_response(
     assert response.status_code == 202
     assert response.headers["Location"] == urls["statusQueryGetUri"]
     prefix = f"http://hub.example{hub.host.prefix}/instances/i1"
-    query = "taskHub=TestHub&connection=Storage"
+    query = f"taskHub=TestHub&connection=Storage&code={KEYS.durable}"
     assert urls["sendEventPostUri"] == f"{prefix}/raiseEvent/{{eventName}}?{query}"
     assert urls["terminatePostUri"] == f"{prefix}/terminate?reason={{text}}&{query}"
     assert urls["id"] == "i1"
@@ -136,7 +140,7 @@ async def test_a_list_is_read_page_by_page(hub: Harness) -> None:
     seen, token = [], ""
     for _ in range(3):
         _, headers, body = await hub.host.handle(
-            "GET", f"{hub.host.prefix}/instances", {"top": "2", "continuationToken": token}, b""
+            "GET", f"{hub.host.prefix}/instances", {"top": "2", "continuationToken": token}, b"", key="master"
         )
         seen.append([status["instanceId"] for status in json.loads(body)])
         token = headers["x-ms-continuation-token"]
@@ -226,7 +230,9 @@ async def test_malformed_filters_are_400(hub: Harness, query: dict[str, str]) ->
 
 
 async def test_a_body_that_is_not_json_is_400(hub: Harness) -> None:
-    answer = await hub.host.handle("POST", f"{hub.host.prefix}/orchestrators/approval", {}, b"{")
+    answer = await hub.host.handle(
+        "POST", f"{hub.host.prefix}/orchestrators/approval", {}, b"{", key="master"
+    )
     assert answer[0] == 400
 
 

@@ -15,6 +15,7 @@ from devhost.config import HostJson
 from devhost.invocation import Invocations
 from devhost.keys import HostKeys
 from devhost.loading import Function
+from devhost.names import OwnNames
 from devhost.web import WebApp
 
 
@@ -25,6 +26,7 @@ def served(call: Callable[..., Any], **limits: int) -> WebApp:
         functions=[function],
         host_json=HostJson(**limits),
         keys=HostKeys(function="f", master="m"),
+        names=OwnNames(["https://hub.example"]),
         invocations=Invocations(ThreadPoolExecutor(1)),
     )
 

@@ -13,6 +13,7 @@ import pytest
 from devhost.durable import DurableFunction, DurableHost
 from devhost.durable.events import Event, EventKind, child_failed, event, stamped, started, task_failed
 from devhost.durable.sdk import ReplayResult, decode_input, encode_result, replay
+from devhost.keys import HostKeys
 from tests.worlds.durable_app import START
 
 
@@ -120,6 +121,7 @@ def test_entities_are_refused_at_start(tmp_path: Path) -> None:
             path=tmp_path / "durable.db",
             base_url="http://hub.test",
             hub_name="TestHub",
+            keys=HostKeys(function="f", master="m"),
             worker_id="one",
             clock=None,  # type: ignore[arg-type]
             run_activity_executor=None,  # type: ignore[arg-type]
