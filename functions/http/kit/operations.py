@@ -21,6 +21,8 @@ class ApiOperation:
     """One operation, as the OpenAPI document describes it. Several `body` models are alternatives.
 
     - `own_permission`: enough for the caller's own calendars, where the caller lacks `permission`.
+    - `any_permission`: the use case asks for one of these, depending on the object; in place of `permission`.
+    - `open_in_development`: requests without credentials are let pass there.
     - `foreign_query`: others add parameters of their own to its address, which are let pass.
     - `refusals`: the error statuses of its use case; those of every operation of its kind are added to them."""
 
@@ -32,6 +34,8 @@ class ApiOperation:
     description: str = ""
     permission: str | None = None
     own_permission: str | None = None
+    any_permission: tuple[str, ...] = ()
+    open_in_development: bool = False
     anonymous: bool = False
     body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
     body_is_optional: bool = False

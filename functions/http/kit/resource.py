@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
 
     permission: str | None
     own_permission: str | None
+    any_permission: tuple[str, ...]
     body: type[BaseModel] | tuple[type[BaseModel], ...]
     body_is_optional: bool
     query: type[BaseModel]

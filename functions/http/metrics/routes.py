@@ -23,6 +23,7 @@ _METRICS = ApiOperation(
     "where `Accept` asks for it. No label names a tenant, an integration or a key. Counters restart at midnight "
     "(UTC), those of API keys never do. In development no credentials are needed.",
     permission=METRICS_READ,
+    open_in_development=True,
     media_type="text/plain",
 )
 

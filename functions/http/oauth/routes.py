@@ -8,7 +8,7 @@ from http.cookies import CookieError, SimpleCookie
 import azure.functions as func
 
 from domain.core.errors import DomainError
-from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
+from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.principal import RequestOrigin
 from domain.oauth.model import Authorization, Authorize, Callback
 from domain.oauth.rules import STATE_LIFETIME
@@ -25,11 +25,18 @@ from infra.app.build import hub, use
 logger = logging.getLogger("hub.oauth")
 _TAG = "Integrations"
 _CALLBACK = "oauth/callback"
+#: Which of them is enough depends on whose calendar it is.
+_ANY = (INTEGRATION_ADMIN, CALENDAR_CONNECT, INTEGRATION_MANAGE)
 oauth = Resource("integrations/{id}/oauth", tag=_TAG)
 
 
 @oauth.post(
-    "authorize", body=Authorize, body_is_optional=True, response=AuthorizationView, refusals=(403, 409)
+    "authorize",
+    any_permission=_ANY,
+    body=Authorize,
+    body_is_optional=True,
+    response=AuthorizationView,
+    refusals=(403, 409),
 )
 def authorize_integration(call: Call) -> ApiResponse:
     """Start OAuth authorisation.
@@ -60,7 +67,7 @@ def get_integration_grant(call: Call) -> ApiResponse:
     return ApiResponse(grant_view(use(OAuthService).get(call.principal, call.id())))
 
 
-@oauth.post("revoke", response=GrantView, refusals=(403, 409, 412))
+@oauth.post("revoke", any_permission=_ANY, response=GrantView, refusals=(403, 409, 412))
 def revoke_integration_grant(call: Call) -> ApiResponse:
     """Revoke an integration's OAuth grant.
 

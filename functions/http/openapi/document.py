@@ -121,6 +121,10 @@ def _described(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool)
         described["x-permission"] = operation.permission
     if operation.own_permission:
         described["x-own-permission"] = operation.own_permission
+    if operation.any_permission:
+        described["x-any-permission"] = list(operation.any_permission)
+    if operation.open_in_development:
+        described["x-open-in-development"] = True
     if parameters := _parameters(operation, schemas, has_etag=has_etag):
         described["parameters"] = parameters
     if models := _bodies(operation):

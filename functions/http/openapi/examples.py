@@ -55,6 +55,9 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
             "scheduledAt": "2025-12-22T10:00:00Z",
         }
     },
+    ("PUT", "integrations/{id}/sync-schedule"): {
+        "Each night": {"syncType": "Incremental", "expression": "0 0 3 * * *"}
+    },
     ("POST", "events"): {
         "One event": {
             "id": "booking-42-confirmed",
