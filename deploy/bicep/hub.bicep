@@ -14,6 +14,8 @@ param alertEmail string
 param deployerAddress string
 param privateNetworking bool
 param zoneRedundant bool
+param gatewayAddresses string
+param frontDoorId string
 param openAi bool
 param openAiModel string
 param openAiModelVersion string
@@ -50,13 +52,29 @@ module storage 'modules/storage.bicep' = {
     location: location
     tags: tags
     sku: isProd ? 'Standard_ZRS' : 'Standard_LRS'
-    deploymentContainer: deploymentContainer
+    workspaceId: monitoring.outputs.workspaceId
     principalId: identity.properties.principalId
     privateNetworking: privateNetworking
     subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
     blobZoneId: privateNetworking ? network!.outputs.blobZoneId : ''
     queueZoneId: privateNetworking ? network!.outputs.queueZoneId : ''
     tableZoneId: privateNetworking ? network!.outputs.tableZoneId : ''
+  }
+}
+
+module package 'modules/package.bicep' = {
+  name: 'package'
+  params: {
+    name: 'pk${shortName}'
+    location: location
+    tags: tags
+    sku: isProd ? 'Standard_ZRS' : 'Standard_LRS'
+    identityName: 'id-deploy-${name}'
+    container: deploymentContainer
+    workspaceId: monitoring.outputs.workspaceId
+    privateNetworking: privateNetworking
+    subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
+    zoneId: privateNetworking ? network!.outputs.blobZoneId : ''
   }
 }
 
@@ -69,6 +87,7 @@ module serviceBus 'modules/servicebus.bicep' = {
     // Private endpoints exist for Premium alone.
     sku: privateNetworking ? 'Premium' : 'Standard'
     principalId: identity.properties.principalId
+    workspaceId: monitoring.outputs.workspaceId
     privateNetworking: privateNetworking
     subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
     zoneId: privateNetworking ? network!.outputs.serviceBusZoneId : ''
@@ -82,6 +101,7 @@ module sql 'modules/sql.bicep' = {
     location: location
     tags: tags
     sku: isProd ? 'S3' : 'S2'
+    workspaceId: monitoring.outputs.workspaceId
     administratorName: sqlAdministratorName
     administratorObjectId: sqlAdministratorObjectId
     deployerAddress: deployerAddress
@@ -99,6 +119,7 @@ module keyVault 'modules/keyvault.bicep' = {
     tags: tags
     purgeProtection: isProd
     principalId: identity.properties.principalId
+    workspaceId: monitoring.outputs.workspaceId
     privateNetworking: privateNetworking
     subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
     zoneId: privateNetworking ? network!.outputs.vaultZoneId : ''
@@ -113,6 +134,7 @@ module signalR 'modules/signalr.bicep' = {
     tags: tags
     sku: isProd ? 'Standard_S1' : 'Free_F1'
     principalId: identity.properties.principalId
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 
@@ -125,6 +147,7 @@ module model 'modules/openai.bicep' = if (openAi) {
     modelName: openAiModel
     modelVersion: openAiModelVersion
     principalId: identity.properties.principalId
+    workspaceId: monitoring.outputs.workspaceId
     privateNetworking: privateNetworking
     subnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
     zoneId: privateNetworking ? network!.outputs.openAiZoneId : ''
@@ -142,7 +165,8 @@ module functions 'modules/functions.bicep' = {
     identityId: identity.id
     identityClientId: identity.properties.clientId
     storageName: storage.outputs.name
-    deploymentContainer: deploymentContainer
+    packageUrl: package.outputs.containerUrl
+    packageIdentityId: package.outputs.identityId
     applicationInsightsConnectionString: monitoring.outputs.connectionString
     serviceBusNamespace: serviceBus.outputs.namespace
     sqlServer: sql.outputs.server
@@ -157,6 +181,8 @@ module functions 'modules/functions.bicep' = {
     authAudience: authAudience
     publicUrl: publicUrl
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
+    gatewayAddresses: gatewayAddresses
+    frontDoorId: frontDoorId
   }
 }
 
@@ -180,6 +206,9 @@ module alerts 'modules/alerts.bicep' = {
     applicationInsightsId: monitoring.outputs.applicationInsightsId
     serviceBusId: serviceBus.outputs.id
     sqlDatabaseId: sql.outputs.databaseId
+    workspaceId: monitoring.outputs.workspaceId
+    packageAccount: package.outputs.accountName
+    appId: functions.outputs.id
   }
 }
 
@@ -188,4 +217,6 @@ output functionAppName string = functions.outputs.name
 output identityName string = identity.name
 output identityClientId string = identity.properties.clientId
 output sqlServer string = sql.outputs.server
+output workspaceId string = monitoring.outputs.workspaceId
+output outboundAddresses string = privateNetworking ? network!.outputs.outboundAddresses : ''
 output sqlDatabase string = sql.outputs.database

@@ -31,10 +31,10 @@ param sqlAdministratorObjectId string
 @description('Where alerts are mailed; empty: nobody is mailed')
 param alertEmail string = ''
 
-@description('Public IPv4 address the deployment hook reaches the database from; empty: from within Azure')
+@description('Public IPv4 address the deployment hook reaches the database from, without private networking; empty: from within Azure')
 param deployerAddress string = ''
 
-@description('No dependency has a public address; the app reaches them through private endpoints')
+@description('No dependency has a public address, as always in prod; the app reaches them through private endpoints')
 param privateNetworking bool = false
 
 @description('The app survives the loss of an availability zone; two instances of every function stand ready, and cost')
@@ -49,6 +49,13 @@ param openAiModel string = 'gpt-5.4-mini'
 @description('Version of the same')
 param openAiModelVersion string = '2026-03-17'
 
+@description('Addresses (CIDR, comma-separated) of the gateway before the app, which nobody else reaches then; empty: no such gateway')
+param gatewayAddresses string = ''
+
+@description('Id of the Front Door before the app, which nobody else reaches then; empty: none')
+param frontDoorId string = ''
+
+var isPrivate = tier == 'prod' || privateNetworking
 var tags = { 'azd-env-name': environmentName, product: 'integration-hub' }
 var token = take(uniqueString(subscription().id, environmentName, location), 6)
 
@@ -74,12 +81,19 @@ module hub 'hub.bicep' = {
     sqlAdministratorObjectId: sqlAdministratorObjectId
     alertEmail: alertEmail
     deployerAddress: deployerAddress
-    privateNetworking: privateNetworking
+    privateNetworking: isPrivate
+    gatewayAddresses: gatewayAddresses
+    frontDoorId: frontDoorId
     zoneRedundant: zoneRedundant
     openAi: openAi
     openAiModel: openAiModel
     openAiModelVersion: openAiModelVersion
   }
+}
+
+module activity 'modules/activity.bicep' = {
+  name: 'activity'
+  params: { name: 'hub-${environmentName}', workspaceId: hub.outputs.workspaceId }
 }
 
 output AZURE_LOCATION string = location
@@ -90,3 +104,6 @@ output HUB_IDENTITY_NAME string = hub.outputs.identityName
 output HUB_IDENTITY_CLIENT_ID string = hub.outputs.identityClientId
 output HUB_SQL_SERVER string = hub.outputs.sqlServer
 output HUB_SQL_DATABASE string = hub.outputs.sqlDatabase
+// What receivers of webhooks and providers may let through their firewalls; empty without private networking, where
+// addresses are Azure's and change.
+output HUB_OUTBOUND_ADDRESSES string = hub.outputs.outboundAddresses

@@ -9,4 +9,5 @@ param publicUrl = readEnvironmentVariable('HUB_PUBLIC_URL', '')
 param sqlAdministratorName = readEnvironmentVariable('DEPLOY_SQL_ADMIN_NAME', '')
 param sqlAdministratorObjectId = readEnvironmentVariable('DEPLOY_SQL_ADMIN_OBJECT_ID', '')
 param alertEmail = readEnvironmentVariable('DEPLOY_ALERT_EMAIL', '')
-param privateNetworking = true
+param gatewayAddresses = readEnvironmentVariable('DEPLOY_GATEWAY_ADDRESSES', '')
+param frontDoorId = readEnvironmentVariable('DEPLOY_FRONT_DOOR_ID', '')

@@ -7,6 +7,9 @@ param email string
 param applicationInsightsId string
 param serviceBusId string
 param sqlDatabaseId string
+param workspaceId string
+param packageAccount string
+param appId string
 
 var lines = 'traces | extend line = parse_json(message) | extend said = tostring(line.message)'
 var rules = [
@@ -152,6 +155,37 @@ resource rule 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [for
     actions: { actionGroups: [people.id] }
   }
 }]
+
+// Whoever deploys says so first (deploy/hooks/predeploy.py tags the app, which the activity log keeps); a package that
+// was written without is somebody else's. The activity log may come twenty minutes late: what is looked at is older.
+resource package 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = {
+  name: 'package-written-${name}'
+  location: location
+  tags: tags
+  properties: {
+    displayName: 'package-written'
+    description: 'The deployment package was written or deleted outside of a deployment'
+    severity: 1
+    enabled: true
+    scopes: [workspaceId]
+    evaluationFrequency: 'PT30M'
+    windowSize: 'PT3H'
+    autoMitigate: false
+    skipQueryValidation: true
+    criteria: {
+      allOf: [
+        {
+          query: 'StorageBlobLogs | where AccountName == "${packageAccount}" and Category in ("StorageWrite", "StorageDelete") and StatusCode startswith "2" | where TimeGenerated between (ago(60m) .. ago(30m)) | extend joined = 1 | join kind=leftouter (AzureActivity | where OperationNameValue =~ "Microsoft.Resources/tags/write" and ActivityStatusValue =~ "Success" and _ResourceId startswith "${appId}" | project announced = TimeGenerated, joined = 1) on joined | summarize announcements = countif(announced between ((TimeGenerated - 60m) .. TimeGenerated)) by CorrelationId, OperationName, Uri, CallerIpAddress, RequesterObjectId | where announcements == 0'
+          timeAggregation: 'Count'
+          operator: 'GreaterThan'
+          threshold: 0
+          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+        }
+      ]
+    }
+    actions: { actionGroups: [people.id] }
+  }
+}
 
 resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: 'dead-letters-${name}'

@@ -8,7 +8,8 @@ param zoneRedundant bool
 param identityId string
 param identityClientId string
 param storageName string
-param deploymentContainer string
+param packageUrl string
+param packageIdentityId string
 param applicationInsightsConnectionString string
 param serviceBusNamespace string
 param sqlServer string
@@ -23,7 +24,30 @@ param authIssuer string
 param authAudience string
 param publicUrl string
 param subnetId string
+param gatewayAddresses string
+param frontDoorId string
 
+// Behind a gateway nobody else reaches the app, so that what the gateway says of a caller can be believed, and nobody
+// goes around its rules. Deployments keep their own door, which Entra guards.
+var isGated = !empty(gatewayAddresses) || !empty(frontDoorId)
+var gateways = empty(gatewayAddresses) ? [] : split(gatewayAddresses, ',')
+var throughGateways = [for (one, index) in gateways: {
+  name: 'gateway-${index}'
+  action: 'Allow'
+  priority: 200 + index
+  ipAddress: one
+}]
+var throughFrontDoor = empty(frontDoorId) ? [] : [
+  {
+    name: 'front-door'
+    action: 'Allow'
+    priority: 100
+    tag: 'ServiceTag'
+    ipAddress: 'AzureFrontDoor.Backend'
+    // The tag stands for every Front Door, anybody's; the id is ours.
+    headers: { 'x-azure-fdid': [frontDoorId] }
+  }
+]
 var hostName = '${name}.azurewebsites.net'
 var settings = {
   AzureWebJobsStorage__accountName: storageName
@@ -47,16 +71,13 @@ var settings = {
   HUB_SIGNALR_ENDPOINT: signalREndpoint
   HUB_AUTH_ISSUER: authIssuer
   HUB_AUTH_AUDIENCE: authAudience
+  HUB_TRUSTED_PROXY_HOPS: isGated ? '2' : '1'
   HUB_PUBLIC_URL: empty(publicUrl) ? 'https://${hostName}' : publicUrl
 }
 var modelSettings = empty(openAiEndpoint) ? {} : {
   HUB_OPENAI_ENDPOINT: openAiEndpoint
   HUB_OPENAI_DEPLOYMENT: openAiDeployment
   HUB_OPENAI_REASONING_EFFORT: 'none'
-}
-
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
-  name: storageName
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
@@ -73,18 +94,24 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   location: location
   tags: union(tags, { 'azd-service-name': 'api' })
   kind: 'functionapp,linux'
-  identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {} } }
+  identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {}, '${packageIdentityId}': {} } }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
-    siteConfig: { minTlsVersion: '1.2', http20Enabled: true }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      http20Enabled: true
+      ipSecurityRestrictionsDefaultAction: isGated ? 'Deny' : 'Allow'
+      ipSecurityRestrictions: concat(throughFrontDoor, throughGateways)
+      scmIpSecurityRestrictionsUseMain: false
+    }
     functionAppConfig: {
       deployment: {
         storage: {
           type: 'blobContainer'
-          value: '${storage.properties.primaryEndpoints.blob}${deploymentContainer}'
-          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
+          value: packageUrl
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: packageIdentityId }
         }
       }
       runtime: { name: 'python', version: '3.12' }
@@ -120,5 +147,6 @@ resource publishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
   properties: { allow: false }
 }]
 
+output id string = app.id
 output name string = app.name
 output url string = 'https://${app.properties.defaultHostName}'

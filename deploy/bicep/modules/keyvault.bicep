@@ -5,6 +5,7 @@ param location string
 param tags object
 param purgeProtection bool
 param principalId string
+param workspaceId string
 param privateNetworking bool
 param subnetId string
 param zoneId string
@@ -35,6 +36,17 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', secretsOfficer)
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: vault
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { categoryGroup: 'audit', enabled: true }
+    ]
   }
 }
 

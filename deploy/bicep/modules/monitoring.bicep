@@ -37,4 +37,5 @@ resource publishing 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 output applicationInsightsId string = insights.id
+output workspaceId string = workspace.id
 output connectionString string = insights.properties.ConnectionString

@@ -1,4 +1,5 @@
-// The network of a private deployment: one subnet for the app, one for the endpoints, a DNS zone for each service.
+// The network of a private deployment: one subnet for the app, which leaves through a NAT gateway with an address that
+// stays, one for the endpoints, a DNS zone for each service.
 param name string
 param location string
 param tags object
@@ -13,6 +14,22 @@ var zones = concat([
   'privatelink.vaultcore.azure.net'
 ], openAi ? ['privatelink.openai.azure.com'] : [])
 
+resource address 'Microsoft.Network/publicIPAddresses@2024-01-01' = {
+  name: 'pip-${name}'
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' }
+}
+
+resource gateway 'Microsoft.Network/natGateways@2024-01-01' = {
+  name: 'nat-${name}'
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: { idleTimeoutInMinutes: 4, publicIpAddresses: [{ id: address.id }] }
+}
+
 resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
   name: 'vnet-${name}'
   location: location
@@ -24,6 +41,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
         name: 'app'
         properties: {
           addressPrefix: '10.20.0.0/24'
+          natGateway: { id: gateway.id }
           delegations: [{ name: 'app', properties: { serviceName: 'Microsoft.App/environments' } }]
         }
       }
@@ -48,6 +66,7 @@ resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01'
   properties: { registrationEnabled: false, virtualNetwork: { id: network.id } }
 }]
 
+output outboundAddresses string = address.properties.ipAddress
 output appSubnetId string = network.properties.subnets[0].id
 output endpointSubnetId string = network.properties.subnets[1].id
 output blobZoneId string = zone[0].id

@@ -5,6 +5,7 @@ param tags object
 param modelName string
 param modelVersion string
 param principalId string
+param workspaceId string
 param privateNetworking bool
 param subnetId string
 param zoneId string
@@ -43,6 +44,17 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', openAiUser)
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: account
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { categoryGroup: 'audit', enabled: true }
+    ]
   }
 }
 

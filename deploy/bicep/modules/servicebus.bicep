@@ -5,6 +5,7 @@ param location string
 param tags object
 param sku string
 param principalId string
+param workspaceId string
 param privateNetworking bool
 param subnetId string
 param zoneId string
@@ -49,6 +50,17 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.value)
   }
 }]
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: namespace
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { categoryGroup: 'audit', enabled: true }
+    ]
+  }
+}
 
 module endpoint 'endpoint.bicep' = if (privateNetworking) {
   name: 'servicebus-endpoint'

@@ -4,6 +4,7 @@ param location string
 param tags object
 param sku string
 param principalId string
+param workspaceId string
 
 var restApiOwner = 'fd53cd77-2268-407a-8f46-7e7863d0f521'
 
@@ -28,6 +29,17 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', restApiOwner)
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: service
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'AllLogs', enabled: true }
+    ]
   }
 }
 

@@ -7,6 +7,7 @@ param sku string
 param administratorName string
 param administratorObjectId string
 param deployerAddress string
+param workspaceId string
 param privateNetworking bool
 param subnetId string
 param zoneId string
@@ -52,6 +53,61 @@ resource deployer 'Microsoft.Sql/servers/firewallRules@2023-08-01-preview' = if 
   parent: server
   name: 'deployer'
   properties: { startIpAddress: deployerAddress, endIpAddress: deployerAddress }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: database
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'Errors', enabled: true }
+      { category: 'Timeouts', enabled: true }
+      { category: 'Blocks', enabled: true }
+      { category: 'Deadlocks', enabled: true }
+    ]
+  }
+}
+
+// Who entered, was refused, or changed who may do what, or the schema. Statements are left out (BATCH_COMPLETED_GROUP):
+// each of the app's would be a row, its text included, and what the app changes is in the audit log that it signs.
+resource auditing 'Microsoft.Sql/servers/auditingSettings@2023-08-01-preview' = {
+  parent: server
+  name: 'default'
+  properties: {
+    state: 'Enabled'
+    isAzureMonitorTargetEnabled: true
+    isDevopsAuditEnabled: true
+    auditActionsAndGroups: [
+      'SUCCESSFUL_DATABASE_AUTHENTICATION_GROUP'
+      'FAILED_DATABASE_AUTHENTICATION_GROUP'
+      'DATABASE_PRINCIPAL_CHANGE_GROUP'
+      'DATABASE_ROLE_MEMBER_CHANGE_GROUP'
+      'DATABASE_PERMISSION_CHANGE_GROUP'
+      'DATABASE_OBJECT_PERMISSION_CHANGE_GROUP'
+      'DATABASE_OBJECT_CHANGE_GROUP'
+      'SCHEMA_OBJECT_CHANGE_GROUP'
+    ]
+  }
+}
+
+// A server's audit comes out of its master database.
+resource master 'Microsoft.Sql/servers/databases@2023-08-01-preview' existing = {
+  parent: server
+  name: 'master'
+}
+
+resource audited 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: master
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'SQLSecurityAuditEvents', enabled: true }
+      { category: 'DevOpsOperationsAudit', enabled: true }
+    ]
+  }
+  dependsOn: [auditing, database]
 }
 
 module endpoint 'endpoint.bicep' = if (privateNetworking) {

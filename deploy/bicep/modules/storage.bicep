@@ -1,10 +1,9 @@
-// One account: the host's own state and Durable Functions, the deployment package, the hub's tables, and signed
-// heads of the audit log.
+// One account: the host's own state and Durable Functions, the hub's tables, and signed heads of the audit log.
 param name string
 param location string
 param tags object
 param sku string
-param deploymentContainer string
+param workspaceId string
 param principalId string
 param privateNetworking bool
 param subnetId string
@@ -13,7 +12,7 @@ param queueZoneId string
 param tableZoneId string
 
 var roles = {
-  // The host leases and writes blobs, and deploys from one.
+  // The host leases and writes blobs.
   blobOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   queueContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   tableContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
@@ -45,11 +44,6 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
   name: 'default'
 }
 
-resource package 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
-  parent: blobs
-  name: deploymentContainer
-}
-
 // Signed heads of the audit log: whatever is written stays as it is for longer than the rows are kept. Lock the policy
 // once it is known to fit (docs/audit.md); until then whoever manages the account can shorten it.
 resource checkpoints 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
@@ -75,6 +69,18 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.value)
   }
 }]
+
+// Deletions alone: the host renews leases by writes, more than anybody would read.
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-log-analytics'
+  scope: blobs
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      { category: 'StorageDelete', enabled: true }
+    ]
+  }
+}
 
 module endpoint 'endpoint.bicep' = [for one in privateServices: {
   name: 'storage-${one.groupId}'

@@ -9,6 +9,7 @@ import pytest
 from bench.cost import (
     ALWAYS_READY_INSTANCES,
     DELIVERIES,
+    PRIVATE_ENDPOINTS,
     SCALING_GROUPS,
     TOKENS_PER_DAY,
     per_million,
@@ -28,15 +29,31 @@ def test_the_documented_sheet_is_the_computed_one() -> None:
 
 
 def test_six_service_bus_operations_a_delivery() -> None:
-    [line] = [item for item in per_million() if item.item.startswith("Service Bus")]
+    [line] = [item for item in per_million(prod=False) if item.item.startswith("Service Bus")]
     assert line.quantity * 1e6 == 6 * DELIVERIES
     assert line.dollars == pytest.approx(4.80)
 
 
 def test_every_line_costs_something() -> None:
-    assert all(
-        line.dollars > 0 for line in [*per_million(), *per_month(), *zone_redundancy(), *per_tenant_month()]
+    sheets = (
+        per_million(prod=False),
+        per_million(prod=True),
+        per_month(),
+        zone_redundancy(),
+        per_tenant_month(),
     )
+    assert all(line.dollars > 0 for lines in sheets for line in lines)
+
+
+def test_every_private_endpoint_is_counted() -> None:
+    modules = ROOT / "deploy" / "bicep" / "modules"
+    named = [
+        path.stem
+        for path in modules.glob("*.bicep")
+        if "'endpoint.bicep'" in path.read_text() and path.stem != "openai"
+    ]
+    of_storage = len(re.findall(r"groupId: '\w+', zoneId", (modules / "storage.bicep").read_text()))
+    assert len(named) - 1 + of_storage == PRIVATE_ENDPOINTS
 
 
 def test_the_budget_of_tokens_is_the_default_one() -> None:

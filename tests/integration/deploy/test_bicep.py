@@ -26,6 +26,7 @@ FUNCTIONS = {
     "items": "array",
     "loadTextContent": "string",
     "replace": "string",
+    "split": "array",
     "resourceGroup": "object",
     "subscription": "object",
     "subscriptionResourceId": "string",
