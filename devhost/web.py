@@ -12,21 +12,20 @@ from urllib.parse import parse_qsl, unquote
 
 import azure.functions as func
 
+from devhost.bodies import LIMIT_SETTING, BodyReader, BodyTooLarge, BodyTooSlow, ClientGone
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.keys import ANONYMOUS, HostKeys
 from devhost.loading import Function
 from devhost.names import OwnNames
 from devhost.routes import RouteTable
+from domain.core.memory_budget import Busy
 from infra.observability import logs
 
 _log = logging.getLogger("devhost.http")
 
 NEGOTIATE_PATH = "/client/negotiate"
 """Where a SignalR client asks how to connect, as at Azure SignalR Service."""
-
-MAX_BODY_BYTES = 100 * 1024 * 1024
-"""The real host's default limit of a request body."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -64,14 +63,6 @@ class WebResponse(NamedTuple):
     body: bytes
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
-class _ClientGone(Exception):
-    pass
-
-
 class WebApp:
     """Serves the app's HTTP functions, the durable endpoints and the realtime ones."""
 
@@ -85,6 +76,7 @@ class WebApp:
         invocations: Invocations,
         durable: DurableEndpoints | None = None,
         realtime: RealtimeEndpoints | None = None,
+        bodies: BodyReader | None = None,
     ) -> None:
         """Build the routes. Raises HostError when two functions serve one route and method."""
         self._table: RouteTable[Function] = RouteTable()
@@ -98,6 +90,7 @@ class WebApp:
         self._realtime = realtime
         self._outstanding = 0
         self._max_outstanding = host_json.max_outstanding_requests
+        self._bodies = bodies or BodyReader()
         limit = host_json.max_concurrent_requests
         self._slots = asyncio.Semaphore(limit) if limit > 0 else None
 
@@ -160,12 +153,30 @@ class WebApp:
         if found is None and not self._is_durable(path):
             return _problem(404, "No function serves this method and path.", path, trace)
         try:
-            body = await _body(headers, receive)
-        except _BodyTooLarge:
-            return _problem(413, f"A request body may have {MAX_BODY_BYTES} bytes.", path, trace, close=True)
-        except _ClientGone:
+            async with self._bodies.body(headers, receive, _sender(scope)) as body:
+                return await self._called(scope, headers, query, found=found, body=body, trace=trace)
+        except BodyTooLarge:
+            detail = f"A request body may have {self._bodies.most:,} bytes ({LIMIT_SETTING})."
+            return _problem(413, detail, path, trace, close=True, code="too-large")
+        except Busy as busy:
+            return _problem(503, busy.detail, path, trace, close=True, code=busy.code)
+        except BodyTooSlow:
+            return _problem(408, "The request body did not arrive in time.", path, trace, close=True)
+        except ClientGone:
             # Nobody hears this answer; the function must not see half a body.
             return _problem(400, "The request body did not arrive.", path, trace, close=True)
+
+    async def _called(
+        self,
+        scope: Mapping[str, Any],
+        headers: dict[str, str],
+        query: dict[str, str],
+        *,
+        found: tuple[Function, Mapping[str, str]] | None,
+        body: bytes,
+        trace: str,
+    ) -> WebResponse:
+        method, path = scope["method"], _path(scope)
         try:
             if found is None:
                 assert self._durable is not None
@@ -223,6 +234,11 @@ def _add_peer(headers: dict[str, str], peer: tuple[str, int] | None) -> None:
     headers["x-forwarded-for"] = f"{said}, {entry}" if said else entry
 
 
+def _sender(scope: Mapping[str, Any]) -> str:
+    peer = scope.get("client")
+    return str(peer[0]) if peer else ""
+
+
 def _path(scope: Mapping[str, Any]) -> str:
     raw: bytes = scope["raw_path"]
     if b"%2f" in raw or b"%2F" in raw:
@@ -243,29 +259,6 @@ def _query(raw: bytes) -> dict[str, str]:
 def _url(scope: Mapping[str, Any], headers: dict[str, str]) -> str:
     url = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope['raw_path'].decode('ascii')}"
     return f"{url}?{scope['query_string'].decode('ascii')}" if scope["query_string"] else url
-
-
-async def _body(headers: dict[str, str], receive: Receive) -> bytes:
-    declared = headers.get("content-length")
-    if declared is None:
-        if "transfer-encoding" not in headers:
-            return b""
-    elif declared == "0":
-        return b""
-    elif int(declared) > MAX_BODY_BYTES:
-        raise _BodyTooLarge
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        chunks.append(message["body"])
-        size += len(chunks[-1])
-        if size > MAX_BODY_BYTES:
-            raise _BodyTooLarge
-        if not message["more_body"]:
-            return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
 def _shaped(result: Any) -> WebResponse:
@@ -301,18 +294,21 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _problem(status: int, detail: str, path: str, trace: str, *, close: bool = False) -> WebResponse:
-    """Return an RFC 9457 problem of the host's own."""
+def _problem(
+    status: int, detail: str, path: str, trace: str, *, close: bool = False, code: str = ""
+) -> WebResponse:
+    """Return an RFC 9457 problem of the host's own; `code` where the app's reference explains it."""
     document = {
-        "type": "about:blank",
+        "type": f"/api/docs#problem-{code}" if code else "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": path,
         "traceId": trace,
+        **({"code": code} if code else {}),
     }
     headers = [(b"content-type", b"application/problem+json")]
-    if status == 429:
+    if status in (429, 503):
         headers.append((b"retry-after", b"1"))
     if close:
         headers.append((b"connection", b"close"))

@@ -37,15 +37,15 @@ class Idempotency:
         self._clock = clock
         self._kept = kept
 
-    def begin(self, tenant_id: UUID, key: str, request: bytes) -> StoredAnswer | None:
+    def begin(self, tenant_id: UUID, key: str, fingerprint: str) -> StoredAnswer | None:
         """Reserve the key for a request; return the stored answer when the request was made before.
 
         - None: go ahead, and call `finish` or `abandon`.
         - Raises Conflict while the first request still runs, and when it left no answer within five minutes: it may
           have been done, so nothing is done again under its key.
-        - Raises ValidationFailed when `request` (its method, path and body) differs from the first one's."""
+        - Raises ValidationFailed when `fingerprint`, which tells method, path, caller and body apart, differs from
+          the first one's."""
         now = self._clock.now()
-        fingerprint = hashlib.sha256(request).hexdigest()
         properties: dict[str, TableValue] = {"fingerprint": fingerprint, "startedAt": now, "answer": 0}
         fresh = TableEntity(str(tenant_id), _row(key), properties)
         try:
@@ -54,7 +54,7 @@ class Idempotency:
             return self._repeat(fresh, fingerprint, now)
         return None
 
-    def finish(self, tenant_id: UUID, key: str, request: bytes, answer: StoredAnswer) -> None:
+    def finish(self, tenant_id: UUID, key: str, fingerprint: str, answer: StoredAnswer) -> None:
         body = b64encode(zlib.compress(answer.body)).decode()
         text = json.dumps({"status": answer.status, "headers": dict(answer.headers), "body": body})
         sealed = self._cipher.seal(text, context=_context(str(tenant_id), _row(key)))
@@ -63,7 +63,7 @@ class Idempotency:
         for index, text in reversed(list(enumerate(rows))):
             properties: dict[str, TableValue] = {"startedAt": now, **_pieces(text)}
             if index == 0:  # written last: from then on the answer is there
-                properties |= {"fingerprint": hashlib.sha256(request).hexdigest(), "answer": len(rows)}
+                properties |= {"fingerprint": fingerprint, "answer": len(rows)}
             row_key = _row(key) + (f"p{index}" if index else "")
             self._tables.upsert(TABLE, TableEntity(str(tenant_id), row_key, properties))
 

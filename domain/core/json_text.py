@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NoReturn, TypeVar
@@ -131,34 +131,17 @@ def cut_members(body: bytes, kept: str) -> dict[str, Any]:
         raise MalformedJson(str(error)) from None
 
 
-def member_names(body: bytes) -> Collection[str]:
-    """Return the names of an object's members. Raises MalformedJson."""
-    try:
-        return _OBJECT.decode(body).keys()
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedJson(str(error)) from None
-
-
-def cut_items(body: bytes, list_name: str, kept: str) -> dict[str, Any]:
-    """Do what `cut_members` does with each object of the list in the member `list_name`."""
-    try:
-        parts = _OBJECT.decode(body)
-        items = _OBJECTS.decode(parts.pop(list_name))
-        return {**_members(parts, kept=""), list_name: [_members(item, kept) for item in items]}
-    except (msgspec.DecodeError, RecursionError, KeyError) as error:
-        raise MalformedJson(str(error)) from None
-
-
 def _members(parts: Mapping[str, msgspec.Raw], kept: str) -> dict[str, Any]:
     return {
-        name: JsonText(bytes(part).decode()) if name == kept and part != _NULL else json.loads(bytes(part))
+        name: JsonText(str(memoryview(part), "utf-8"))
+        if name == kept and part != _NULL
+        else json.loads(bytes(part))
         for name, part in parts.items()
     }
 
 
 _NULL: Final = msgspec.Raw(b"null")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_OBJECTS: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,16 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from domain.core.json_text import JsonText, compact_json, cut_items, cut_members, read_kept
+from domain.core.errors import FieldError, TooLarge
+from domain.core.json_text import JsonText, compact_json, cut_members, read_kept
 from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, UtcMoment
 
 EVENT_TYPE_PATTERN = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
 EVENT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
+
+#: Events of one batch.
+EVENTS_AT_MOST = 1000
 
 EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 
@@ -39,6 +43,13 @@ class DomainEvent:
     @property
     def size(self) -> int:
         return len(self.data.encode())
+
+
+def check_payload(size: int, max_bytes: int, pointer: str = "") -> None:
+    """Raise TooLarge for a payload of more than `max_bytes` (BR-WH-08); `pointer` is the event's place."""
+    if size > max_bytes:
+        detail = f"The payload is {size:,} bytes; at most {max_bytes:,} are taken."
+        raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
 
 
 def event_data(values: Mapping[str, Any]) -> str:
@@ -94,12 +105,7 @@ class RaiseEvent(Command):
 class RaiseEvents(Command):
     """A batch: `{"events": [...]}` with up to 1,000."""
 
-    events: Annotated[list[RaiseEvent], Field(min_length=1, max_length=1000)]
-
-    @classmethod
-    def of_json(cls, body: bytes) -> Self:
-        """Do what RaiseEvent's does, for every event."""
-        return read_kept(cls, body, lambda: cut_items(body, "events", "data"))
+    events: Annotated[list[RaiseEvent], Field(min_length=1, max_length=EVENTS_AT_MOST)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,15 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from domain.core.errors import FieldError, TooLarge, Unavailable, ValidationFailed
+from domain.core.errors import Unavailable, ValidationFailed
 from domain.core.json_text import check_json, cut_members
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent
+from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, check_payload
 from domain.journal.ports import EventRef, OutboxTransaction
+from domain.journal.raising import ENVELOPE_BYTES
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
 _IDS_PER_MESSAGE = 100
@@ -34,13 +35,6 @@ def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
         for tenant, ids in by_tenant.items()
         for start in range(0, len(ids), _IDS_PER_MESSAGE)
     ]
-
-
-def check_size(event: DomainEvent, max_bytes: int, pointer: str = "") -> None:
-    """Raise TooLarge for a payload of more than `max_bytes` (BR-WH-08); `pointer` is the event's place."""
-    if event.size > max_bytes:
-        detail = f"The payload is {event.size:,} bytes; at most {max_bytes:,} are taken."
-        raise TooLarge(detail, [FieldError(f"{pointer}/data", detail)], code="BR-WH-08")
 
 
 class EventService:
@@ -82,6 +76,8 @@ class EventService:
         """Store one event that another module sent straight to the queue. Raises ValidationFailed.
 
         Its `tenantId` names the tenant; the message id makes it idempotent when the event has no id."""
+        if len(body) > self._max_bytes + ENVELOPE_BYTES:
+            raise ValidationFailed(f"The message has {len(body):,} characters, more than an event may have.")
         try:
             text = body.encode()
             check_json(text)
@@ -134,7 +130,7 @@ class EventService:
             subject=event.subject,
             traceparent=traceparent,
         )
-        check_size(row, self._max_bytes, pointer)
+        check_payload(row.size, self._max_bytes, pointer)
         return row
 
 

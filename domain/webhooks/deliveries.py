@@ -15,8 +15,7 @@ from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
-from domain.journal.events import DomainEvent, event_data
-from domain.journal.outbox import check_size
+from domain.journal.events import DomainEvent, check_payload, event_data
 from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
 from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, Webhook, WebhookState
@@ -148,7 +147,7 @@ class DeliveryService:
             occurred_at=now,
             subject=f"webhook/{webhook_id}",
         )
-        check_size(event, self._event_max_bytes)
+        check_payload(event.size, self._event_max_bytes)
         new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False, is_test=True)
         with self._transactions.write() as tx:
             tx.webhooks.get(principal.tenant_id, webhook_id)

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_type_hints
 
 from domain.core.errors import Unavailable
+from domain.core.memory_budget import MemoryBudget
 from domain.core.ports import Cipher, Clock, IdGenerator, QueueSender, SecretStore, TableStore
 from domain.core.realtime import Realtime
 from domain.core.tracing import UNTRACED, Tracer
@@ -93,6 +94,11 @@ class Hub:
         return (
             AdjustableClock(self.settings.home / "clock") if self.settings.is_development else SystemClock()
         )
+
+    @once
+    def bodies(self) -> MemoryBudget:
+        """Return what request bodies may take up in this process."""
+        return MemoryBudget(self.settings.bodies_max_bytes)
 
     @once
     def ids(self) -> IdGenerator:

@@ -164,7 +164,14 @@ class Settings(BaseSettings):
         30, ge=5, description="Seconds a delivery's lease outlasts its timeout"
     )
     event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
-    request_max_bytes: int = Field(100 * 1024 * 1024, ge=1024, description="Bytes of any request body")
+    request_max_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="Bytes of the largest request body, a batch of events"
+    )
+    bodies_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of request bodies that a process works on at a time; beyond, 503 with Retry-After",
+    )
 
     # Integrations
     disabled_integration_types: str = Field(

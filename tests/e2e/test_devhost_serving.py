@@ -148,7 +148,7 @@ def test_what_no_function_serves_is_not_found(host: RunningHost, method: str, pa
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(host: RunningHost) -> None:
     with socket.create_connection(("127.0.0.1", int(host.url.rpartition(":")[2])), timeout=10) as connection:
-        length = 100 * 1024 * 1024 + 1
+        length = 16 * 1024 * 1024 + 1
         connection.sendall(
             f"POST /api/echo/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
         )

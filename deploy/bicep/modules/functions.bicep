@@ -61,6 +61,8 @@ var settings = {
   ServiceBusConnection__fullyQualifiedNamespace: serviceBusNamespace
   ServiceBusConnection__credential: 'managedidentity'
   ServiceBusConnection__clientId: identityClientId
+  // The host holds a body before the app sees it; the app's own limits are lower and explain themselves.
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '16777216'
   HUB_ENVIRONMENT: 'production'
   HUB_MANAGED_IDENTITY_CLIENT_ID: identityClientId
   HUB_SQL_CONNECTION: 'Server=tcp:${sqlServer},1433;Database=${sqlDatabase};Encrypt=yes;TrustServerCertificate=no;Connection Timeout=30;'

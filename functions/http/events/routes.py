@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import Field
 
-from domain.core.json_text import MalformedJson, member_names
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.events import RaiseEvent, RaiseEvents
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
+from domain.journal.raising import read_raised
+from functions.http.kit.bodies import RAISED
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import View
@@ -23,15 +26,14 @@ class AcceptedView(View):
     event_ids: list[str] = Field(description="In the order of the request")
 
 
-@events.post(body=(RaiseEvent, RaiseEvents), response=AcceptedView, status=202)
+@events.post(body=(RaiseEvent, RaiseEvents), body_limit=RAISED, response=AcceptedView, status=202)
 def raise_events(call: Call) -> ApiResponse:
     """Raise events.
 
     One event, or `{"events": [...]}` with up to 1,000; either all are stored or none. Raising is idempotent on
-    `id`. Each payload may be up to 1 MiB (BR-WH-08)."""
-    most = hub().settings.request_max_bytes
-    in_batch = _is_batch(call.request.get_body())
-    events = call.body(RaiseEvents, most=most).events if in_batch else [call.body(RaiseEvent, most=most)]
+    `id`. Each payload may be up to 1 MiB (BR-WH-08), all of the body up to 8 MiB."""
+    payload_at_most = hub().settings.event_max_bytes
+    events, in_batch = call.read(partial(read_raised, payload_at_most=payload_at_most))
     with hub().tracer.span(
         f"send {DOMAIN_EVENTS_QUEUE}",
         SpanKind.Producer,
@@ -46,11 +48,3 @@ def raise_events(call: Call) -> ApiResponse:
         ),
         status=202,
     )
-
-
-def _is_batch(body: bytes) -> bool:
-    """Return whether the object has a member `events`; the body is parsed only when the name occurs in it."""
-    try:
-        return b'"events"' in body and "events" in member_names(body)
-    except MalformedJson:
-        return False

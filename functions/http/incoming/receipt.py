@@ -14,6 +14,7 @@ from domain.incoming.receive import Caller, IncomingReceiver, Receipt, unknown_a
 from domain.incoming.rules import query_of
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import ReceiptView
+from functions.http.kit.bodies import INCOMING, hold_body
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.origin import client_ip
@@ -50,7 +51,9 @@ async def receive_webhook_at_rotated_url(
 async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> func.HttpResponse:
     with exchange.bound(route):
         try:
-            return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
+            INCOMING.check(req)
+            with hold_body(req.route_params.get("integrationId"), req):
+                return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
         except Unauthenticated as error:
             return exchange.dressed(_unauthenticated(error, req, exchange.trace_id))
         except Exception as error:
@@ -128,6 +131,7 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
         tag="Incoming webhooks",
         description=descriptions[method],
         anonymous=True,
+        body_limit=INCOMING,
         response=ReceiptView,
         status=202 if method == "POST" else 200,
         refusals=(401, 403, 413) if method == "POST" else (401, 403),

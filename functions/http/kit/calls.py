@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -18,7 +19,6 @@ from domain.core.errors import (
     FieldError,
     NotFound,
     PreconditionFailed,
-    TooLarge,
     ValidationFailed,
 )
 from domain.core.json_text import MalformedJson
@@ -36,10 +36,12 @@ from functions.http.kit.problems import (
 from infra.observability.trace import Trace
 
 M = TypeVar("M", bound=BaseModel)
-BODY_AT_MOST = 1024 * 1024 + 64 * 1024
+T = TypeVar("T")
 _JSON_TYPE = re.compile(r"(application|text)/json|[^/\s]+/[^/\s]+\+json")
 _CURLS_TYPE = "application/x-www-form-urlencoded"
 _SHOWN_AT_MOST = 100
+# What strip() would find, without a copy of the rest.
+_NOT_BLANK = re.compile(rb"\S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,24 @@ class Call:
             return MethodNotAllowed(allowed)
         return NotFound("The id is not a GUID, so nothing has it.")
 
-    def body(self, model: type[M], *, most: int = BODY_AT_MOST, is_optional: bool = False) -> M:
+    def body(self, model: type[M], *, is_optional: bool = False) -> M:
         """Return the body as a command; a missing body counts as `{}` where it `is_optional`.
 
-        Raises ValidationFailed, TooLarge, MalformedBody, UnsupportedMediaType or UnsupportedCoding."""
+        Raises ValidationFailed, MalformedBody, UnsupportedMediaType or UnsupportedCoding."""
+        return self.read(partial(parse, model), empty=b"{}" if is_optional else b"")
+
+    def read(self, reader: Callable[[bytes], T], *, empty: bytes = b"") -> T:
+        """Return what `reader` makes of the body; a missing body counts as `empty`.
+
+        Raises ValidationFailed, MalformedBody, UnsupportedMediaType or UnsupportedCoding."""
         body = self.request.get_body()
-        if body.strip():
+        if not _is_blank(body):
             _check_is_json(self.request.headers, body)
-        return parse(model, body, most, empty=b"{}" if is_optional else b"")
+        elif not empty:
+            raise MalformedBody("The body is empty; send JSON.")
+        else:
+            body = empty
+        return _understood(reader, body)
 
     def query(self, model: type[M]) -> M:
         """Return the query string as a model. Raises ValidationFailed."""
@@ -135,22 +147,24 @@ def check_parameters(request: func.HttpRequest, query: type[BaseModel] | None) -
         raise ValidationFailed("The operation does not have these query parameters.", errors)
 
 
-def parse(model: type[M], body: bytes, most: int, *, empty: bytes = b"") -> M:
-    """Return JSON bytes as `model`. Raises ValidationFailed, TooLarge or MalformedBody."""
-    if len(body) > most:
-        raise TooLarge(f"The body has {len(body):,} bytes; at most {most:,} are accepted.")
-    if not body.strip():
-        if not empty:
-            raise MalformedBody("The body is empty; send JSON.")
-        body = empty
+def parse(model: type[M], body: bytes) -> M:
+    """Return JSON bytes as `model`. Raises ValidationFailed or MalformedBody."""
+    if issubclass(model, Command):
+        return _understood(model.of_json, body)
+    return _understood(partial(model.model_validate_json, by_alias=True, by_name=False), body)
+
+
+def _understood(reader: Callable[[bytes], T], body: bytes) -> T:
     try:
-        if issubclass(model, Command):
-            return model.of_json(body)
-        return model.model_validate_json(body, by_alias=True, by_name=False)
+        return reader(body)
     except MalformedJson as error:
         raise MalformedBody(f"The body is not valid JSON: {error}.") from None
     except ValidationError as error:
         raise validation_error(error, "body") from error
+
+
+def _is_blank(body: bytes) -> bool:
+    return _NOT_BLANK.search(body) is None
 
 
 def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
@@ -164,7 +178,8 @@ def _check_is_json(headers: Mapping[str, str], body: bytes) -> None:
     if not media_type or _JSON_TYPE.fullmatch(media_type):
         return
     shown = media_type[:_SHOWN_AT_MOST]
-    if body.lstrip()[:1] not in (b"{", b"["):
+    first = _NOT_BLANK.search(body)
+    if first is None or first[0] not in (b"{", b"["):
         raise UnsupportedMediaType(f"The body is sent as {shown}; only application/json is accepted.")
     hint = " With curl: -H 'Content-Type: application/json'." if media_type == _CURLS_TYPE else ""
     raise UnsupportedMediaType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from domain.apikeys.rate_limit import RateStatus
 from domain.authentication.service import AuthenticationResult, Authenticator, Credentials
 from domain.core.errors import DomainError, OutcomeUnknown, Unavailable, ValidationFailed
 from domain.core.idempotency import Idempotency, StoredAnswer
+from domain.core.memory_budget import Busy
 from domain.core.principal import RequestOrigin
 from domain.core.tracing import UNTRACED, Span, Tracer
 from domain.core.transaction import Effects, counted_effects
@@ -53,7 +55,7 @@ class Exchange:
         self._span: Span | None = None
         given = request.headers.get("x-request-id", "")
         self._request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
-        self._idempotency: tuple[UUID, str, bytes] | None = None
+        self._idempotency: tuple[UUID, str, str] | None = None
         self._rate: RateStatus | None = None
         self._effects = Effects()
 
@@ -137,10 +139,12 @@ class Exchange:
         tenant = call.principal.tenant_id
         # The caller is part of the request: another caller must not see a secret of the first answer.
         caller = call.principal.api_key_id or call.principal.user_id
-        request = f"POST {self._path} {caller}\n".encode() + self._request.get_body()
-        stored = use(Idempotency).begin(tenant, key, request)
+        request = hashlib.sha256(f"POST {self._path} {caller}\n".encode())
+        request.update(self._request.get_body())
+        fingerprint = request.hexdigest()
+        stored = use(Idempotency).begin(tenant, key, fingerprint)
         if stored is None:
-            self._idempotency = (tenant, key, request)
+            self._idempotency = (tenant, key, fingerprint)
             return None
         headers = {**stored.headers, "Idempotency-Replayed": "true"}
         return self.dressed(func.HttpResponse(stored.body, status_code=stored.status, headers=headers))
@@ -170,7 +174,9 @@ class Exchange:
         if self._idempotency and isinstance(error, DomainError) and not isinstance(error, OutcomeUnknown):
             self._release(self._idempotency)
         if isinstance(error, DomainError):
-            if status_of(error) >= 500:
+            if isinstance(error, Busy):
+                logger.warning("request turned away", extra={"path": self._path})
+            elif status_of(error) >= 500:
                 logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
             return self.dressed(from_domain(error, instance=self._path, trace_id=self._trace.trace_id))
         logger.error("unexpected error", extra={"path": self._path}, exc_info=error)
@@ -185,7 +191,7 @@ class Exchange:
         )
 
     @staticmethod
-    def _release(taken: tuple[UUID, str, bytes]) -> None:
+    def _release(taken: tuple[UUID, str, str]) -> None:
         tenant, key, _ = taken
         _attempt("idempotency key not released", lambda: use(Idempotency).abandon(tenant, key))
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from functions.http.kit.bodies import COMMAND, NOTHING, BodyLimit
+
 #: The prefix of every route. The Functions host adds it (`extensions.http.routePrefix` in host.json), so that
 #: `serve` registers routes without it.
 API = "/api/"
@@ -24,6 +26,7 @@ class ApiOperation:
     - `any_permission`: the use case asks for one of these, depending on the object; in place of `permission`.
     - `open_in_development`: requests without credentials are let pass there.
     - `foreign_query`: others add parameters of their own to its address, which are let pass.
+    - `body_limit`: what a body may have; that of a command, or of none, where it is not said.
     - `refusals`: the error statuses of its use case; those of every operation of its kind are added to them."""
 
     method: str
@@ -39,12 +42,18 @@ class ApiOperation:
     anonymous: bool = False
     body: type[BaseModel] | tuple[type[BaseModel], ...] | None = None
     body_is_optional: bool = False
+    body_limit: BodyLimit | None = None
     query: type[BaseModel] | None = None
     foreign_query: bool = False
     response: type[BaseModel] | None = None
     status: int = 200
     media_type: str = "application/json"
     refusals: tuple[int, ...] = ()
+
+    @property
+    def takes(self) -> BodyLimit:
+        """The limit of its body."""
+        return self.body_limit or (COMMAND if self.body else NOTHING)
 
 
 OPERATIONS: list[ApiOperation] = []

@@ -270,7 +270,7 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "too-large": ProblemCode(
         413,
-        "The body is too large; `detail` shows its size and the limit.",
+        "The body is too large; `detail` shows its size, the limit, and the setting that decides it.",
         "Send a smaller body, or several requests.",
     ),
     "unsupported-media-type": ProblemCode(
@@ -318,6 +318,11 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         503,
         "A dependency of the hub is unavailable. Nothing was changed.",
         "Repeat the request after `Retry-After` seconds.",
+    ),
+    "busy": ProblemCode(
+        503,
+        "The process works on as many bytes of request bodies as it has memory for. Nothing was changed.",
+        "Repeat the request after `Retry-After` seconds; smaller bodies find room sooner.",
     ),
     "outcome-unknown": ProblemCode(
         503,

@@ -18,6 +18,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 import azure.functions as func
 from pydantic import BaseModel
 
+from functions.http.kit.bodies import BodyLimit, hold_body
 from functions.http.kit.calls import ApiResponse, Call, check_parameters
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import API, OPERATIONS, READ, ApiOperation, serve_methods
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     any_permission: tuple[str, ...]
     body: type[BaseModel] | tuple[type[BaseModel], ...]
     body_is_optional: bool
+    body_limit: BodyLimit
     query: type[BaseModel]
     foreign_query: bool
     response: type[BaseModel]
@@ -134,11 +136,13 @@ def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
         exchange = Exchange(req, context)
         with exchange.bound(operation.route):
             try:
+                operation.takes.check(req)
                 call = exchange.authenticated(operation.permission, operation.own_permission)
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
-                stored = exchange.replayed(call)
-                return exchange.finish(call, handler(call)) if stored is None else stored
+                with hold_body(call.principal.tenant_id, req):
+                    stored = exchange.replayed(call)
+                    return exchange.finish(call, handler(call)) if stored is None else stored
             except Exception as error:
                 return exchange.failed(error)
 
@@ -150,17 +154,19 @@ def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
         exchange = Exchange(req, context)
         with exchange.bound(operation.route):
             try:
+                operation.takes.check(req)
                 needed = operation.permission, operation.own_permission
                 call = await exchange.authenticated_soon(*needed)
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
-                if not exchange.is_idempotent:
-                    return exchange.finish(call, await handler(call))
-                stored = await asyncio.to_thread(exchange.replayed, call)
-                if stored is not None:
-                    return stored
-                answer = await handler(call)
-                return await asyncio.to_thread(exchange.finish, call, answer)
+                with hold_body(call.principal.tenant_id, req):
+                    if not exchange.is_idempotent:
+                        return exchange.finish(call, await handler(call))
+                    stored = await asyncio.to_thread(exchange.replayed, call)
+                    if stored is not None:
+                        return stored
+                    answer = await handler(call)
+                    return await asyncio.to_thread(exchange.finish, call, answer)
             except Exception as error:
                 if not exchange.is_idempotent:
                     return exchange.failed(error)

@@ -187,7 +187,11 @@ def _request_body(operation: ApiOperation, alternatives: list[Json]) -> Json:
             to_camel(summary.lower().replace(" ", "_")): {"summary": summary, "value": value}
             for summary, value in examples.items()
         }
-    return {"required": not operation.body_is_optional, "content": {_JSON: content}}
+    return {
+        "description": operation.takes.told,
+        "required": not operation.body_is_optional,
+        "content": {_JSON: content},
+    }
 
 
 def _success(operation: ApiOperation, schemas: WireSchemas, *, has_etag: bool) -> Json:
@@ -238,7 +242,7 @@ def _refusals(operation: ApiOperation) -> list[int]:
     """Return every error status of an operation: its own, and those of the steps around its use case."""
     statuses = {*operation.refusals, 429, 500, 503}
     if not operation.anonymous:
-        statuses |= {401, 422}  # 422: unknown query parameters
+        statuses |= {401, 413, 422}  # 422: unknown query parameters
         if operation.method == "POST":
             statuses.add(409)  # an Idempotency-Key in use
     if operation.permission:

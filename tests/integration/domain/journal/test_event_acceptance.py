@@ -19,6 +19,7 @@ from domain.core.principal import Principal
 from domain.journal.events import RaiseEvent, RaiseEvents, event_data
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements
 from domain.journal.ports import EventRef
+from domain.journal.raising import read_raised
 from tests.worlds.builders import OTHER_TENANT, TENANT, USER
 from tests.worlds.json_texts import objects
 from tests.worlds.webhook_world import WebhookWorld
@@ -249,7 +250,7 @@ def test_a_message_is_an_event_of_the_tenant_it_names(world: WebhookWorld) -> No
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
 def test_the_text_of_the_data_is_stored_as_it_came(world: WebhookWorld, texts: list[str]) -> None:
     listed = ",".join(f'{{"type":"A","data":{text}}}' for text in texts)
-    events = RaiseEvents.of_json(f'{{"events":[{listed}]}}'.encode()).events
+    events = read_raised(f'{{"events":[{listed}]}}'.encode(), payload_at_most=1024).events
     ids = list(world.events.accept(world.principal, events).event_ids)
     for text in texts:
         message = f'{{"tenantId":"{TENANT}","type":"A","data": {text}}}'

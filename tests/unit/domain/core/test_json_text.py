@@ -16,12 +16,10 @@ from domain.core.json_text import (
     Number,
     check_json,
     compact_json,
-    cut_items,
     cut_members,
-    member_names,
     read_json,
 )
-from domain.journal.events import RaiseEvent, RaiseEvents
+from domain.journal.events import RaiseEvent
 from tests.worlds.json_texts import objects
 
 _TWICE = "The name occurs twice in its object."
@@ -116,23 +114,12 @@ def test_at_most_100_flaws_are_told() -> None:
     assert len(refused.value.errors) == 100
 
 
-def test_each_event_of_a_list_keeps_its_own_text() -> None:
-    body = b'{"events":[{"type":"A","data":{"n":1.0}},{"data" : { "n":1.00 },"type":"B"}]}'
-    assert [event.data.text for event in RaiseEvents.of_json(body).events] == ['{"n":1.0}', '{ "n":1.00 }']
-    assert set(member_names(body)) == {"events"}
-
-
 @pytest.mark.parametrize("body", [b"[]", b"5", b'"text"', b"null"])
 def test_only_objects_have_members(body: bytes) -> None:
     with pytest.raises(MalformedJson):
         cut_members(body, "data")
-    with pytest.raises(MalformedJson):
-        cut_items(body, "events", "data")
-    with pytest.raises(MalformedJson):
-        member_names(body)
-    for model in (RaiseEvent, RaiseEvents):
-        with pytest.raises(ValidationError, match="Input should be an object"):
-            model.of_json(body)
+    with pytest.raises(ValidationError, match="Input should be an object"):
+        RaiseEvent.of_json(body)
 
 
 @pytest.mark.parametrize("data", ["[]", "5", '"{}"', "null", "true"])

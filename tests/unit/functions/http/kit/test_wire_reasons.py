@@ -57,7 +57,7 @@ def test_a_refusal_is_told_in_the_validators_own_words(
     command: type[BaseModel], body: bytes, pointer: str, detail: str
 ) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        parse(command, body, 1000)
+        parse(command, body)
     assert [(error.pointer, error.detail) for error in refused.value.errors] == [(pointer, detail)]
 
 
