@@ -22,6 +22,7 @@ from functions.http.providers.routes import providers
 from functions.http.realtime.routes import realtime
 from functions.http.recommendations.routes import recommendations
 from functions.http.records.routes import records
+from functions.http.usage.routes import usage
 from functions.http.webhooks.routes import webhooks
 
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
@@ -46,6 +47,7 @@ for blueprint in (
     realtime.bp,
     recommendations.bp,
     records.bp,
+    usage.bp,
     webhooks.bp,
     queues.bp,
     timers.bp,

@@ -15,6 +15,7 @@ from domain.integrations.health import HealthMonitor
 from domain.integrations.health_history import IntegrationHistory
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
+from domain.journal.usage import TenantUsageService
 from domain.monitoring.signal_series import SignalService
 from domain.recommendations.decisions import DecisionCleaner
 from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
@@ -182,8 +183,9 @@ def compact_signals(timer: func.TimerRequest) -> None:
 @bp.function_name("clean_up_signals")
 @bp.timer_trigger(arg_name="timer", schedule="0 45 2 * * *")
 def clean_up_signals(timer: func.TimerRequest) -> None:
-    """Daily at 02:45 UTC: delete signals past their retention."""
-    logger.info("signals cleaned up", extra={"hours": use(SignalService).forget_old()})
+    """Daily at 02:45 UTC: delete signals and the usage of tenants past their retention."""
+    hours, usage = use(SignalService).forget_old(), use(TenantUsageService).forget_old()
+    logger.info("signals cleaned up", extra={"hours": hours, "tenantUsage": usage})
 
 
 @bp.function_name("detect_anomalies")

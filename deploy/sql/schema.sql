@@ -1355,6 +1355,29 @@ UPDATE alembic_version SET version_num='0024' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0024 -> 0030
+
+CREATE TABLE [TenantUsage] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [Period] INTEGER NOT NULL,
+    [Start] DATETIME2(6) NOT NULL,
+    [Calls] BIGINT NOT NULL DEFAULT 0,
+    [Events] BIGINT NOT NULL DEFAULT 0,
+    [Deliveries] BIGINT NOT NULL DEFAULT 0,
+    [Records] BIGINT NOT NULL DEFAULT 0,
+    CONSTRAINT [PK_TenantUsage] PRIMARY KEY ([TenantId], [Period], [Start])
+);
+
+GO
+
+CREATE INDEX [IX_TenantUsage_Start] ON [TenantUsage] ([Period], [Start]);
+
+GO
+
+UPDATE alembic_version SET version_num='0030' WHERE alembic_version.version_num = '0024';
+
+GO
+
 COMMIT;
 
 GO

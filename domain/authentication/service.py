@@ -27,6 +27,7 @@ from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
 from domain.core.transaction import Transactions, UserTransaction, repeated
 from domain.core.wire import rfc3339
+from domain.journal.usage import CountUsage, UsageCounts
 
 USERS_REMEMBERED = 10_000
 _INVALID_KEY = "The API key is not valid."
@@ -84,6 +85,17 @@ class AuthenticationResult:
             raise self.error
         assert self.principal is not None
         return self.principal
+
+
+def count_calls(count: CountUsage) -> Callable[[AuthenticationResult], None]:
+    """Return a listener that counts every request that is let in as a call of its tenant."""
+    one = UsageCounts(calls=1)
+
+    def listen(result: AuthenticationResult) -> None:
+        if result.principal is not None and result.error is None:
+            count(result.principal.tenant_id, one)
+
+    return listen
 
 
 class Authenticator:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from domain.apikeys.verifier import KeyVerifier
 from domain.authentication.intruders import IntruderWatch
 from domain.authentication.key_usage_watch import KeyUsageWatch
-from domain.authentication.service import Authenticator
+from domain.authentication.service import Authenticator, count_calls
+from domain.journal.usage import UsageMeter
 from infra.app.hub import Hub, builds
 from infra.authentication.app_service import principal_from_app_service
 from infra.authentication.factory import build_verifier
@@ -19,7 +20,7 @@ def authenticator(hub: Hub) -> Authenticator:
         hub.transactions,
         hub.clock,
         from_client_principal=lambda header: principal_from_app_service(header, hub.settings),
-        listeners=[hub.use(IntruderWatch).listen],
+        listeners=[hub.use(IntruderWatch).listen, count_calls(hub.use(UsageMeter).count)],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -66,6 +67,7 @@ def hub() -> Hub:
             if _hub is None:
                 made = build(Settings())
                 logs.shape(made.settings.log_level)
+                atexit.register(made.finish)
                 _hub = made
     return _hub
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_type_hints
+from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.memory_budget import MemoryBudget
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from domain.integrations.ports import AccessTokens, OpenHttp
     from domain.journal.audit_heads import Checkpoints, HeadSigner
     from domain.journal.ports import EventRef
+    from domain.journal.usage import UsageCounts
     from domain.monitoring.alerts.ports import DeadLetterCounts, Notifier
     from domain.monitoring.metrics import QueueDepths
     from domain.recommendations.ai import LanguageModel
@@ -123,7 +125,19 @@ class Hub:
     def transactions(self) -> Transactions[SqlTransaction]:
         from infra.sql.transaction import SqlTransactions
 
-        return SqlTransactions(self.database, self.clock, self._announce)
+        return SqlTransactions(self.database, self.clock, self._announce, count_usage=self._count_usage)
+
+    def _count_usage(self, tenant_id: UUID, counts: UsageCounts) -> None:
+        from domain.journal.usage import UsageMeter
+
+        self.use(UsageMeter).count(tenant_id, counts)
+
+    def finish(self) -> None:
+        """Store what only this process knows, before it ends in order."""
+        from domain.journal.usage import UsageMeter
+
+        if UsageMeter in self._use_cases:
+            self.use(UsageMeter).flush()
 
     def _announce(self, refs: Sequence[EventRef]) -> None:
         from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, announcements

@@ -8,6 +8,7 @@ from domain.journal.audit_log import AuditService
 from domain.journal.audit_signing import AuditHeads
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
+from domain.journal.usage import TenantUsageService, UsageMeter
 from infra.app.hub import Hub, builds
 from infra.audit_signing import holds
 
@@ -41,3 +42,21 @@ def audit_heads(hub: Hub) -> AuditHeads:
 @builds
 def occurrence_sender(hub: Hub) -> OccurrenceSender:
     return OccurrenceSender(hub.transactions, hub.queue)
+
+
+@builds
+def usage_meter(hub: Hub) -> UsageMeter:
+    every = timedelta(seconds=hub.settings.usage_store_seconds)
+    return UsageMeter(hub.transactions, hub.clock, every=every)
+
+
+@builds
+def tenant_usage_service(hub: Hub) -> TenantUsageService:
+    settings = hub.settings
+    return TenantUsageService(
+        hub.transactions,
+        hub.use(UsageMeter),
+        hub.clock,
+        hours=timedelta(days=settings.usage_days),
+        months=timedelta(days=31 * settings.usage_months),
+    )

@@ -205,6 +205,16 @@ class Settings(BaseSettings):
 
     # Insights
     signal_days: int = Field(90, ge=8, le=732, description="Days hourly signals are kept")
+    usage_days: int = Field(
+        92, ge=1, le=732, description="Days the hours of a tenant's usage are kept (GET /api/usage)"
+    )
+    usage_months: int = Field(36, ge=1, le=120, description="Months the months of a tenant's usage are kept")
+    usage_store_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=300,
+        description="Seconds for which a process gathers usage before it stores it; 0: until it is read or the end",
+    )
     openai_endpoint: str | None = Field(
         None,
         description="Azure OpenAI (https://<name>.openai.azure.com) that ranks and words recommendations; unset: the "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +18,7 @@ from domain.core.ports import Clock
 from domain.core.transaction import note_effect
 from domain.journal.audit import AuditRecord
 from domain.journal.ports import EventRef
+from domain.journal.usage import CountUsage, UsageCounts
 from infra.sql.apikeys.repository import SqlApiKeys
 from infra.sql.engine import Database
 from infra.sql.failures import is_in_doubt
@@ -28,6 +31,7 @@ from infra.sql.journal.bursts import SqlBursts
 from infra.sql.journal.occurrences import SqlOccurrences
 from infra.sql.journal.outbox import SqlOutbox
 from infra.sql.journal.signals import SqlSignals
+from infra.sql.journal.usage import SqlTenantUsages
 from infra.sql.monitoring.alert_rules import SqlAlertConditions, SqlAlertRules, SqlNotifications
 from infra.sql.monitoring.alerts import SqlAlerts
 from infra.sql.monitoring.anomalies import SqlAnomalies, SqlSightings
@@ -80,6 +84,7 @@ class SqlTransaction:
     deliveries = _over(SqlDeliveries)
     pipeline = _over(SqlDeliveryPipeline)
     signals = _over(SqlSignals)
+    usage = _over(SqlTenantUsages)
     metrics = _over(SqlMetrics)
     anomalies = _over(SqlAnomalies)
     sightings = _over(SqlSightings)
@@ -88,10 +93,13 @@ class SqlTransaction:
     peers = _over(SqlPeerChecks)
     decisions = _over(SqlDecisions)
 
-    def __init__(self, connection: Connection, clock: Clock, announce: Announce) -> None:
+    def __init__(
+        self, connection: Connection, clock: Clock, announce: Announce, count_usage: CountUsage | None
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self._announce = announce
+        self._count_usage = count_usage
         self._committed: list[EventRef] = []
         self.has_committed = False
 
@@ -116,6 +124,23 @@ class SqlTransaction:
         if "audit" in vars(self):
             for record in self.audit.take_new():
                 _log(record)
+        if self._count_usage is not None:
+            for tenant_id, counts in self._used():
+                self._count_usage(tenant_id, counts)
+
+    def _used(self) -> Iterator[tuple[UUID, UsageCounts]]:
+        """Yield what was stored by tenant since the last commit."""
+        nothing: Counter[UUID] = Counter()
+        events = self.outbox.stored
+        deliveries = self.pipeline.stored if "pipeline" in vars(self) else nothing
+        records = self.sync_jobs.handled if "sync_jobs" in vars(self) else nothing
+        for tenant_id in {**events, **deliveries, **records}:
+            counts = UsageCounts(
+                events=events[tenant_id], deliveries=deliveries[tenant_id], records=records[tenant_id]
+            )
+            yield tenant_id, counts
+        for counted in (events, deliveries, records):
+            counted.clear()
 
     def announce(self) -> None:
         """Tell the queue about the events committed, outside the transaction and its locks."""
@@ -146,19 +171,29 @@ def _log(record: AuditRecord) -> None:
 
 
 class SqlTransactions:
-    """Satisfies `domain.core.transaction.SqlTransactions`."""
+    """Satisfies `domain.core.transaction.Transactions`.
 
-    def __init__(self, database: Database, clock: Clock, announce: Announce) -> None:
+    `count_usage` is told what each commit stored."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        announce: Announce,
+        *,
+        count_usage: CountUsage | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._announce = announce
+        self.count_usage = count_usage
 
     @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         tx: SqlTransaction | None = None
         try:
             with self._database.write() as connection:
-                tx = SqlTransaction(connection, self._clock, self._announce)
+                tx = SqlTransaction(connection, self._clock, self._announce, self.count_usage)
                 yield tx
         except Unavailable as error:
             if tx is not None and tx.has_committed:
@@ -172,4 +207,4 @@ class SqlTransactions:
     @contextmanager
     def read(self) -> Iterator[SqlTransaction]:
         with self._database.read() as connection:
-            yield SqlTransaction(connection, self._clock, self._announce)
+            yield SqlTransaction(connection, self._clock, self._announce, self.count_usage)

@@ -30,6 +30,7 @@ FOR_ALL = {"negotiateRealtime"}
 TOLD = {
     "APIKeys",
     "AuditLog",
+    "TenantUsage",
     "AuditNodes",
     "AuditTrees",
     "KeySightings",

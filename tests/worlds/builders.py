@@ -237,8 +237,10 @@ def _settings(**changes: object) -> Settings:
 
 
 def settings_at(home: Path, **changes: object) -> Settings:
-    """Settings of a world under `home`: reading them from the environment, 2 ms, is done once for equal changes."""
-    return _settings(**changes).model_copy(update={"home": home})
+    """Settings of a world under `home`: reading them from the environment, 2 ms, is done once for equal changes.
+
+    Usage is stored when it is read: nothing else writes while a test looks."""
+    return _settings(**{"usage_store_seconds": 0, **changes}).model_copy(update={"home": home})
 
 
 @cache

@@ -372,6 +372,7 @@ class OwnedWorld:
 
     def rows_of(self, tenant: UUID = TENANT) -> dict[str, list[str]]:
         """Return a tenant's rows by table, those of tables without a tenant by what they belong to."""
+        self.hub.finish()  # what the process counted so far, or the next who asks for usage would store it
         kept: dict[str, list[str]] = {}
         known: set[object] = {tenant}
         with self.hub.database.read() as connection:

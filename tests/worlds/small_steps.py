@@ -21,6 +21,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "domain.journal.audit_check": ("CHUNK",),
     "domain.journal.audit_log": ("CHUNK",),
     "domain.journal.occurrences": ("BATCH",),
+    "domain.journal.usage": ("ROWS", "TENANTS"),
     "domain.monitoring.alerts.evaluation": ("CHUNK",),
     "domain.monitoring.anomalies.watch": ("PER_TRANSACTION",),
     "domain.monitoring.signal_series": ("ADDED_UP", "FORGOTTEN"),

@@ -24,6 +24,7 @@ from tests.worlds import (
     sql_drive_recommendations,
     sql_drive_signals,
     sql_drive_sync,
+    sql_drive_usage,
 )
 from tests.worlds import sql_drive_integrations as integrations
 from tests.worlds.sql_world import EXPIRY, START, SqlWorld, claim_in
@@ -42,6 +43,7 @@ REPOSITORIES = (
     *sql_drive_sync.REPOSITORIES,
     *sql_drive_alerts.REPOSITORIES,
     *sql_drive_signals.REPOSITORIES,
+    *sql_drive_usage.REPOSITORIES,
     *sql_drive_metrics.REPOSITORIES,
     *sql_drive_privacy.REPOSITORIES,
     *sql_drive_anomalies.REPOSITORIES,
@@ -102,6 +104,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         **sql_drive_sync.calls(world),
         **sql_drive_alerts.calls(world),
         **sql_drive_signals.calls(world),
+        **sql_drive_usage.calls(world),
         **sql_drive_metrics.calls(world),
         **sql_drive_privacy.calls(world),
         **sql_drive_anomalies.calls(world),
@@ -277,5 +280,6 @@ def public_methods(world: SqlWorld) -> set[str]:
     with world.transactions.read() as tx:
         for repository in REPOSITORIES:
             made = getattr(tx, repository)
-            names |= {f"{repository}.{name}" for name in dir(made) if not name.startswith("_")}
+            public = (name for name in dir(made) if not name.startswith("_"))
+            names |= {f"{repository}.{name}" for name in public if callable(getattr(made, name))}
     return names

@@ -40,6 +40,7 @@ TAGS = {
     "Events": "Other modules of the platform raise the events here that webhooks deliver.",
     "Realtime": "Live messages over SignalR.",
     "Insights": "Counts by the hour, and unusual hours and uses of API keys.",
+    "Usage": "What the tenant uses by the hour and the month.",
     "Recommendations": "Suggested changes with evidence and expected effect.",
     "Alerts": "Problems that need attention: raised once, sent to people, and recovered when the cause is gone.",
     "Audit": "A log of sensitive operations, in a hash chain that shows tampering.",

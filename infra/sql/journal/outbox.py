@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -93,6 +94,8 @@ class SqlOutbox:
         self._connection = connection
         self._clock = clock
         self._new: list[EventRef] = []
+        #: Events that this transaction stored, by tenant.
+        self.stored: Counter[UUID] = Counter()
 
     def append(self, events: Sequence[DomainEvent], *, fanned_out_at: datetime | None = None) -> int:
         fresh = self._unknown(events)
@@ -115,6 +118,7 @@ class SqlOutbox:
             ]
             with guarded_by_unique_key():
                 self._connection.execute(_INSERT, rows)
+            self.stored.update(event.tenant_id for event in fresh)
             if fanned_out_at is None:
                 self._new += [EventRef(event.tenant_id, event.event_id) for event in fresh]
         return len(fresh)

@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 
 from domain.journal.signals import SubjectKind
+from domain.journal.usage import UsagePeriod
 from infra.sql.columns import BigKey, created_at, filtered, metadata
 from infra.sql.types import Enum, Exact, Guid, Text, Utc, Varchar
 
@@ -50,6 +51,20 @@ signal_buckets = Table(
     Column("Version", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("TenantId", "Kind", "Hour", "SubjectId", name="PK_SignalBuckets"),
     Index("IX_SignalBucket_Hour", "Hour"),
+)
+
+tenant_usage = Table(
+    "TenantUsage",
+    metadata,
+    Column("TenantId", Guid, nullable=False),
+    Column("Period", Enum(UsagePeriod), nullable=False),
+    Column("Start", Utc, nullable=False),
+    *(
+        Column(name, BigInteger, nullable=False, server_default=_ZERO)
+        for name in ("Calls", "Events", "Deliveries", "Records")
+    ),
+    PrimaryKeyConstraint("TenantId", "Period", "Start", name="PK_TenantUsage"),
+    Index("IX_TenantUsage_Start", "Period", "Start"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -169,6 +170,8 @@ class SqlSyncJobs:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        #: Records that the batches of this transaction handled, by tenant.
+        self.handled: Counter[UUID] = Counter()
 
     def add(self, tenant_id: UUID, job: SyncJob) -> bool:
         if self.find(job.data_sync_job_id) is not None:
@@ -436,6 +439,7 @@ class SqlSyncJobs:
         )
         if stored.rowcount != 1 or not self._count(progress):
             raise Superseded
+        self.handled[progress.job.tenant_id] += counts.processed + counts.failed
 
     def _count(self, progress: BatchProgress) -> bool:
         job, counts = progress.job, progress.counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -38,6 +39,8 @@ class SqlFanOut:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        #: Deliveries that this transaction stored, by tenant.
+        self.stored: Counter[UUID] = Counter()
 
     def subscribers(self, wanted: Sequence[tuple[UUID, str]]) -> list[Subscriber]:
         names: dict[UUID, set[str]] = {}
@@ -97,6 +100,7 @@ class SqlFanOut:
             ]
             with guarded_by_unique_key():
                 self._connection.execute(_INSERT, rows)
+            self.stored.update(delivery.event.tenant_id for delivery in new)
         in_line = [delivery.webhook_delivery_id for delivery in new if delivery.line is not None]
         turns = give_turns(self._connection, in_line, now=now, requeue_at=requeue_at)
         at_once = [
