@@ -18,7 +18,7 @@ rewritten_stamp := $(VENV)/.rewritten-tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lock sbom lint types layers node clean
+.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lock sbom package lint types layers node clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,12 @@ lock: $(run_stamp) ## Write the lock files (requirements.txt and its like) from 
 sbom: $(test_stamp) ## Write what the app consists of to sbom.json (CycloneDX)
 	@$(bin)/cyclonedx-py requirements --output-reproducible --mc-type application --pyproject pyproject.toml \
 		-o sbom.json requirements.txt
+
+# What a remote build does, done here: the packages for the Python and the system that the app has on Azure.
+package: $(run_stamp) ## Install the app's packages for Azure into .python_packages, for a deployment without remote build
+	@rm -rf .python_packages
+	@$(bin)/uv pip install --quiet --require-hashes --only-binary :all: --python-version 3.12 \
+		--python-platform x86_64-manylinux_2_28 --target .python_packages/lib/site-packages --requirement requirements.txt
 
 docs: $(test_stamp) ## Rewrite the README's table of settings
 	$(py) -m devhost.readme

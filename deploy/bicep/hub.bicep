@@ -213,6 +213,7 @@ module alerts 'modules/alerts.bicep' = {
 }
 
 output url string = functions.outputs.url
+output pythonVersion string = functions.outputs.pythonVersion
 output functionAppName string = functions.outputs.name
 output identityName string = identity.name
 output identityClientId string = identity.properties.clientId

@@ -100,6 +100,7 @@ output AZURE_LOCATION string = location
 output AZURE_RESOURCE_GROUP string = group.name
 output HUB_URL string = hub.outputs.url
 output HUB_FUNCTION_APP string = hub.outputs.functionAppName
+output HUB_PYTHON_VERSION string = hub.outputs.pythonVersion
 output HUB_IDENTITY_NAME string = hub.outputs.identityName
 output HUB_IDENTITY_CLIENT_ID string = hub.outputs.identityClientId
 output HUB_SQL_SERVER string = hub.outputs.sqlServer

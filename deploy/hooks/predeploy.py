@@ -6,11 +6,11 @@ HUB_FUNCTION_APP from the environment, as azd sets them, and whoever is logged i
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 
 import httpx
+from surroundings import told, use_own_python
 
 RESOURCE_MANAGER = "https://management.azure.com"
 TAG = "hub-deployed-at"
@@ -34,14 +34,7 @@ def main() -> int:
     """Announce, and return the exit code: what was not announced is not deployed."""
     from azure.identity import AzureCliCredential, AzureDeveloperCliCredential, ChainedTokenCredential
 
-    try:
-        subscription, group, name = (
-            os.environ[variable]
-            for variable in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "HUB_FUNCTION_APP")
-        )
-    except KeyError as missing:
-        print(f"{missing.args[0]} is not set; azd sets it after provisioning.", file=sys.stderr)
-        return 2
+    subscription, group, name = told("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "HUB_FUNCTION_APP")
     app = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Web/sites/{name}"
     credential = ChainedTokenCredential(AzureDeveloperCliCredential(), AzureCliCredential())
     try:
@@ -54,4 +47,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    use_own_python()
     sys.exit(main())

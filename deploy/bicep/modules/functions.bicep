@@ -48,6 +48,7 @@ var throughFrontDoor = empty(frontDoorId) ? [] : [
     headers: { 'x-azure-fdid': [frontDoorId] }
   }
 ]
+var pythonVersion = '3.12'
 var hostName = '${name}.azurewebsites.net'
 var settings = {
   AzureWebJobsStorage__accountName: storageName
@@ -116,7 +117,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: packageIdentityId }
         }
       }
-      runtime: { name: 'python', version: '3.12' }
+      runtime: { name: 'python', version: pythonVersion }
       scaleAndConcurrency: {
         // Of each scaling group. With HUB_SQL_POOL_SIZE it is bounded by the sessions of the database (docs/sql.md): whoever
         // raises it buys a larger one or shrinks the pool.
@@ -149,6 +150,7 @@ resource publishing 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024
   properties: { allow: false }
 }]
 
+output pythonVersion string = pythonVersion
 output id string = app.id
 output name string = app.name
 output url string = 'https://${app.properties.defaultHostName}'

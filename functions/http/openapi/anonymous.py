@@ -31,8 +31,15 @@ def _ref(schema: str) -> Json:
 OPERATIONS_SCHEMAS: Json = {
     "Liveness": {
         "type": "object",
-        "required": ["status"],
-        "properties": {"status": {"type": "string", "const": "live"}},
+        "required": ["status", "python"],
+        "properties": {
+            "status": {"type": "string", "const": "live"},
+            "python": {
+                "type": "string",
+                "description": "Version that the app runs on, by which a deployment is checked",
+                "examples": ["3.12"],
+            },
+        },
     },
     "Readiness": {
         "type": "object",

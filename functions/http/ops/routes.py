@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import azure.functions as func
 
@@ -18,8 +19,9 @@ _JSON = "application/json"
 
 @serve(bp, "health/live")
 async def health_live(req: func.HttpRequest) -> func.HttpResponse:
-    """Return 200 while the process runs."""
-    return func.HttpResponse('{"status":"live"}', mimetype=_JSON)
+    """Return 200 while the process runs, with the Python that it runs on, by which a deployment is checked."""
+    body = {"status": "live", "python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    return func.HttpResponse(json.dumps(body), mimetype=_JSON)
 
 
 @serve(bp, "health/ready")

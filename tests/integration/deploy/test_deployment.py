@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -303,40 +306,100 @@ def test_azd_finds_the_app_the_template_and_the_hook() -> None:
     assert (ROOT / document["infra"]["path"] / f"{document['infra']['module']}.bicep").is_file()
     assert document["services"]["api"]["host"] == "function"
     assert "'azd-service-name': 'api'" in TEXT[BICEP / "modules" / "functions.bicep"]
-    hook = ROOT / document["hooks"]["postprovision"]["run"]
-    assert os.access(hook, os.X_OK)
-    wanted = set(re.findall(r'"\$\{(HUB_\w+):\?\}"', hook.read_text()))
-    assert wanted
-    assert wanted <= set(TREE[BICEP / "main.bicep"]["outputs"])
+    for hook in ("postprovision", "predeploy", "postdeploy"):
+        entries = document["hooks"][hook]
+        for system, shell, suffix in (("posix", "sh", "sh"), ("windows", "pwsh", "ps1")):
+            assert entries[system] == {"shell": shell, "run": f"deploy/hooks/{hook}.{suffix}"}
+            entry = HOOKS / f"{hook}.{suffix}"
+            assert f"{hook}.py" in entry.read_text()
+            assert len(entry.read_text().splitlines()) <= 2, "an entry starts the Python and decides nothing"
+        assert os.access(HOOKS / f"{hook}.sh", os.X_OK)
+        wanted = set(re.findall(r'"(HUB_\w+)"[,)\n]', (HOOKS / f"{hook}.py").read_text())) - {
+            "HUB_SQL_CONNECTION"
+        }
+        assert wanted
+        assert wanted - {"HUB_MANAGED_IDENTITY_CLIENT_ID"} <= set(TREE[BICEP / "main.bicep"]["outputs"])
+
+
+HOOKS = ROOT / "deploy" / "hooks"
+PROVISIONED = {
+    "HUB_SQL_SERVER": "sql-hub.database.windows.net",
+    "HUB_SQL_DATABASE": "hub",
+    "HUB_IDENTITY_NAME": "id-hub",
+    "HUB_IDENTITY_CLIENT_ID": "11111111-2222-3333-4444-555555555555",
+}
+
+
+def hook(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of a hook's script."""
+    monkeypatch.syspath_prepend(HOOKS)
+    return runpy.run_path(str(HOOKS / f"{name}.py"))
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_hook_migrates_and_then_lets_the_identity_in(tmp_path: Path, fails: bool) -> None:
-    python, told = tmp_path / "python", tmp_path / "told"
-    python.write_text(f'#!/bin/sh\necho "$HUB_SQL_CONNECTION $*" >> {told}\nexit {int(fails)}\n')
-    python.chmod(0o755)
-    given = {
-        "HUB_SQL_SERVER": "sql-hub.database.windows.net",
-        "HUB_SQL_DATABASE": "hub",
-        "HUB_IDENTITY_NAME": "id-hub",
-        "HUB_IDENTITY_CLIENT_ID": "11111111-2222-3333-4444-555555555555",
-    }
-    hook = ROOT / "deploy" / "hooks" / "postprovision.sh"
-    ended = subprocess.run(
-        [hook],
-        check=False,
-        env={"PATH": os.environ["PATH"], "PYTHON": str(python), **given},
-        capture_output=True,
-        text=True,
-    )
+def test_the_hook_migrates_and_then_lets_the_identity_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    for name, value in (PROVISIONED | {"HUB_MANAGED_IDENTITY_CLIENT_ID": "the app's"}).items():
+        monkeypatch.setenv(name, value)
+    ran: list[str] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[0] == sys.executable
+        assert "HUB_MANAGED_IDENTITY_CLIENT_ID" not in env
+        ran.append(f"{env['HUB_SQL_CONNECTION']} {' '.join(command[1:])}")
+        return subprocess.CompletedProcess(command, int(fails))
+
+    main = hook("postprovision", monkeypatch)["main"]
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main() == int(fails)
     server = "Server=tcp:sql-hub.database.windows.net,1433;Database=hub;Encrypt=yes;"
     lines = [
         f"{server} -m infra.sql.migrate",
         f"{server} -m infra.sql.grant id-hub 11111111-2222-3333-4444-555555555555",
     ]
-    assert told.read_text().splitlines() == (lines[:1] if fails else lines)
-    assert (ended.returncode != 0) is fails
-    assert ("may read and write" in ended.stdout) is not fails
+    assert ran == (lines[:1] if fails else lines)
+    assert ("may read and write" in capsys.readouterr().out) is not fails
+
+
+@pytest.mark.parametrize("name", ["postprovision", "predeploy", "postdeploy"])
+def test_a_hook_that_is_not_told_what_it_needs_says_so_and_fails(name: str) -> None:
+    ended = subprocess.run(
+        [HOOKS / f"{name}.sh"],
+        check=False,
+        env={"PATH": os.environ["PATH"], "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ": not set; azd sets it after provisioning." in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([(503, {}), (404, {}), (200, {"python": "3.12"})], None),
+        ([(200, {"python": "3.11"})], "The app runs on Python 3.11, not on 3.12."),
+        ([(404, {})] * 6, "did not answer within 1 minutes (last: 404)"),
+    ],
+)
+def test_a_deployment_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, dict[str, str]]], told: str | None
+) -> None:
+    left = iter(answers)
+
+    def get(url: str, **_: Any) -> httpx.Response:
+        assert url == "https://hub.example/api/health/live"
+        status, body = next(left)
+        return httpx.Response(status, json=body)
+
+    problem = hook("postdeploy", monkeypatch)["problem"]
+    monkeypatch.setattr(httpx, "get", get)
+    waited: list[float] = []
+    wrong = problem("https://hub.example", "3.12", patience=60.0, sleep=waited.append)
+    assert wrong is None if told is None else told in wrong
+    assert list(left) == []
+    assert len(waited) == sum(status != 200 for status, _ in answers)
 
 
 def test_the_workflow_passes_on_every_parameter_that_azd_asks_for() -> None:

@@ -1,0 +1,1 @@
+& ($env:PYTHON ?? "python") "$PSScriptRoot/postdeploy.py"; exit $LASTEXITCODE

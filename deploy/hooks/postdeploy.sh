@@ -1,0 +1,2 @@
+#!/usr/bin/env sh
+exec "${PYTHON:-python3}" "$(dirname "$0")/postdeploy.py"

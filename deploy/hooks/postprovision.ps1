@@ -1,0 +1,1 @@
+& ($env:PYTHON ?? "python") "$PSScriptRoot/postprovision.py"; exit $LASTEXITCODE

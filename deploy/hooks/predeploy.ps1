@@ -1,0 +1,1 @@
+& ($env:PYTHON ?? "python") "$PSScriptRoot/predeploy.py"; exit $LASTEXITCODE
