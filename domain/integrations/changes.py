@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from domain.core.errors import DomainError
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal, guid
 from domain.integrations.configuration import MASK
@@ -102,6 +103,37 @@ class ChangeRecorder:
             "detail": detail,
         }
         tx.occurrences.append(occurrence(kind, data, self._clock.now(), tenant_id=integration.tenant_id))
+
+    def tell_moved(
+        self,
+        tx: IntegrationTransaction,
+        integration: Integration,
+        fields: Sequence[str],
+        principal: Principal,
+    ) -> None:
+        """Alert that secrets of an integration in use go elsewhere, or otherwise, from now on; no value is told."""
+        named = ", ".join(pointer[1:] for pointer in fields)
+        detail = f"Its secrets travel otherwise than before: {principal.user_id} changed {named}."
+        self.alert(tx, "integration-moved", integration, detail)
+        details = {"fields": list(fields)}
+        self.log(tx, integration, detail, level=LogLevel.Warning, details=details, principal=principal)
+
+    def note_refusal(
+        self,
+        tx: IntegrationTransaction,
+        integration: Integration,
+        refused: DomainError,
+        *,
+        asked: Sequence[str],
+        principal: Principal,
+    ) -> None:
+        """Write an attempt that was refused or failed into log and audit log: the fields asked for, and why."""
+        after = {"refused": refused.code, "configuration": dict.fromkeys(asked, MASK)}
+        target = integration.integration_id
+        entry = AuditEntry("integration.change-refused", "integration", target, principal, after=after)
+        tx.audit.append(integration.tenant_id, entry)
+        message = f"A change was refused: {refused.detail}"
+        self.log(tx, integration, message, level=LogLevel.Warning, details=after, principal=principal)
 
 
 def _audit(

@@ -90,7 +90,7 @@ class CreateIntegration(Command):
 class UpdateIntegration(Command):
     """Body of `PUT /api/integrations/{id}`: the fields sent replace, the others stay.
 
-    In `configuration`, secret fields that are absent or `********` stay as they are."""
+    In `configuration`, secret fields that are absent or `********` stay as they are, unless where they go changes."""
 
     name: Name | None = None
     configuration: ConfigurationObject | None = Field(None, repr=False)

@@ -64,13 +64,13 @@ def accept(model: type[Configuration], sent: Mapping[str, Any]) -> Split:
 def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
     """Validate a configuration that replaces `old`. Raises ValidationFailed.
 
-    Secrets that are absent or masked stay, but not those without a place in the new configuration, such as that of
-    another kind of authentication."""
+    Secrets that are absent or masked stay, but not those without a place or use in the new configuration, such as that
+    of another kind of authentication."""
     whole = copy.deepcopy(dict(sent))
     kept = [pointer for pointer, value in old.secrets.items() if _keep(whole, pointer, value)]
     _refuse_masks(whole)
     try:
-        return _split(model.model_validate_json(_compact(whole), by_alias=True, by_name=False))
+        return _used(model.model_validate_json(_compact(whole), by_alias=True, by_name=False), kept)
     except ValidationError as error:
         out_of_place = {
             pointer
@@ -80,13 +80,14 @@ def merge(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Sp
         }
     for pointer in out_of_place:
         _remove(whole, pointer)
-    return _split(_validated(model, whole))
+    return _used(_validated(model, whole), kept)
 
 
 def overlay(model: type[Configuration], sent: Mapping[str, Any], old: Split) -> Split:
     """Validate `old` with the given top-level fields replaced. Raises ValidationFailed."""
     _refuse_masks(sent)
-    return _split(_validated(model, {**old.whole(), **sent}))
+    kept = [pointer for pointer in old.secrets if pointer.split("/")[1] not in sent]
+    return _used(_validated(model, {**old.whole(), **sent}), kept)
 
 
 def changed_fields(old: Split, new: Split) -> list[str]:
@@ -115,6 +116,15 @@ def _split(configuration: Configuration) -> Split:
     for pointer in secrets:
         _remove(plain, pointer)
     return Split(plain, secrets)
+
+
+def _used(configuration: Configuration, kept: Sequence[str]) -> Split:
+    """Return the halves without those of the kept secrets that have no use any more."""
+    split, unused = _split(configuration), configuration.unused_secrets()
+    dropped = {pointer for pointer in kept if pointer in unused}
+    return Split(
+        split.plain, {pointer: value for pointer, value in split.secrets.items() if pointer not in dropped}
+    )
 
 
 def _secrets(value: Any, pointer: str) -> Iterator[tuple[str, str]]:

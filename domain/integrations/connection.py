@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from domain.core.errors import NotFound, Unavailable
@@ -99,9 +100,9 @@ class Connector:
         was revoked. Raises Unavailable when the secret store does not answer."""
         provider = self._catalogue.get(integration.provider)
         split = split if split is not None else stored_configuration(self._credential_store, integration)
-        split = self._apps.completed(provider.profile, split)
+        plain, split = split.plain, self._apps.completed(provider.profile, split)
         configuration = typed_configuration(provider.profile, split)
-        token = self._token(provider, integration) if needs_token else None
+        token = self._token(provider, integration, plain) if needs_token else None
         http = self._open_http(
             account=str(integration.integration_id),
             secrets=[*split.secrets.values(), *([token] if token else [])],
@@ -125,8 +126,10 @@ class Connector:
             return True
         return not stored_configuration(self._credential_store, integration).whole().get(oauth.stand_in_field)
 
-    def _token(self, provider: Provider, integration: Integration) -> str | None:
-        return self._tokens.current(integration) if provider.profile.oauth is not None else None
+    def _token(
+        self, provider: Provider, integration: Integration, plain: Mapping[str, Any] | None = None
+    ) -> str | None:
+        return self._tokens.current(integration, plain) if provider.profile.oauth is not None else None
 
 
 KEEP_SECONDS = 30.0

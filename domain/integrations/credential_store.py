@@ -66,6 +66,10 @@ class CredentialStore:
         plain, _ = read_plain(self.open(integration.integration_id, integration.sealed_configuration))
         if integration.secret_name is None:
             return Split(plain, {})
+        match = _NAME.fullmatch(integration.secret_name)
+        if match is None or match["id"] != integration.integration_id.hex:
+            # Else who can write the row could have another integration's secrets sent to an address of their own.
+            raise ValueError("the row names a secret of another integration")
         text = self._secrets.get(integration.secret_name)
         if text is None:
             raise SecretsMissing(integration.secret_name)

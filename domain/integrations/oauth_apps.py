@@ -105,6 +105,11 @@ class OAuthApps:
         plain = {**split.plain, **_fixed(profile, app), _ID: app.client_id}
         return Split(plain, {**split.secrets, f"/{_SECRET}": secret})
 
+    def addressed(self, profile: ProviderProfile, split: Split) -> Split:
+        """Return the configuration with the addresses that the app fixes where it is used, its client left out."""
+        app = self._app_of(profile, split)
+        return split if app is None else replace(split, plain={**split.plain, **_fixed(profile, app)})
+
     def _app_of(self, profile: ProviderProfile, split: Split) -> OAuthApp | None:
         is_needed = _needs_client(profile) and not _has_client(split.plain)
         return self._apps.get(profile.name) if is_needed else None

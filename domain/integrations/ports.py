@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
@@ -144,10 +144,12 @@ class OpenHttp(Protocol):
 
 
 class AccessTokens(Protocol):
-    def current(self, integration: Integration) -> str | None:
+    def current(self, integration: Integration, plain: Mapping[str, Any] | None = None) -> str | None:
         """Return a token that is valid for some minutes more, None when the integration was never authorised.
 
-        May call the authorization server: not for an event loop. Raises ProviderFailure (`unauthorized`: revoked)."""
+        None too when the token may not be sent to where `plain`, the fields that are no secret, leads; without `plain`,
+        to where the stored configuration leads. May call the authorization server: not for an event loop. Raises
+        ProviderFailure (`unauthorized`: revoked)."""
 
     def renewed(self, integration: Integration, refused: str) -> str | None:
         """Return a token in place of one that the provider refused with 401, None where none can be had.

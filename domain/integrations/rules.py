@@ -12,7 +12,7 @@ from typing import Any
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed
 from domain.core.principal import EMAIL_ADDRESS
 from domain.core.web_address import BadAddress, require_https
-from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.integrations.model import HealthStatus, Integration, IntegrationStatus, SuspensionCause
 from domain.providers.contract import IntegrationType
 
 _S = IntegrationStatus
@@ -94,6 +94,25 @@ def activated(integration: Integration) -> Integration:
         health_status=HealthStatus.Unknown,
         vitals=None,
     )
+
+
+def unauthorized(integration: Integration) -> Integration:
+    """Return the integration after its OAuth grant ended because an address changed: it waits for a new one."""
+    if integration.status not in (_S.Active, _S.Suspended):
+        return integration
+    reason = "An address changed, which the authorisation was not given for; authorise it again."
+    is_by_hand = integration.suspension == SuspensionCause.Manual
+    return replace(
+        moved(integration, Move.Suspend, reason),
+        suspension=SuspensionCause.Manual if is_by_hand else SuspensionCause.Grant,
+        probe_after=None,
+        health_status=HealthStatus.Unknown,
+    )
+
+
+def was_active(integration: Integration) -> bool:
+    """Return whether it is, or was, in use: a change of its address is worth an alert."""
+    return integration.status in (_S.Active, _S.Suspended, _S.Error) or integration.validated_at is not None
 
 
 def slot(integration: Integration) -> str:

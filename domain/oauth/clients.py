@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote_plus
 
 from domain.core.errors import Conflict, Unavailable
+from domain.integrations.configuration import read_plain
 from domain.integrations.connection import Catalogue, stored_configuration, typed_configuration
 from domain.integrations.credential_store import CredentialStore
+from domain.integrations.destinations import bound_to, is_bound
 from domain.integrations.model import Integration
 from domain.integrations.oauth_apps import OAuthApps
 from domain.integrations.rules import provider_hash
@@ -25,6 +29,19 @@ class OAuthClient:
     profile: OAuthProfile
     configuration: Configuration = field(repr=False)
     endpoint: TokenEndpoint
+    #: The fields that are set and no secret; the addresses of the installation's app are not.
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def destination(self) -> Mapping[str, str]:
+        """What a grant keeps of where its tokens may go."""
+        return bound_to(type(self.configuration), self.plain)
+
+    def may_get(self, bound: Mapping[str, str] | None) -> bool:
+        """Return whether the tokens of a grant with this destination may be sent to where the client is configured.
+
+        None is that of a grant from before destinations were kept."""
+        return bound is None or is_bound(type(self.configuration), self.plain, bound)
 
     @property
     def hash(self) -> str:
@@ -104,4 +121,16 @@ class OAuthClients:
         except Unavailable as error:
             raise ProviderFailure("unavailable", error.detail) from error
         oauth = self._apps.oauth_of(profile, stored) or profile.oauth
-        return OAuthClient(integration, oauth, typed_configuration(profile, split), self._endpoint)
+        configuration = typed_configuration(profile, split)
+        return OAuthClient(integration, oauth, configuration, self._endpoint, stored.plain)
+
+    def may_get(
+        self, integration: Integration, plain: Mapping[str, Any] | None, bound: Mapping[str, str] | None
+    ) -> bool:
+        """Return whether tokens with this destination may go where `plain`, or else what is stored, leads."""
+        if bound is None:
+            return True
+        if plain is None:
+            sealed = integration.sealed_configuration
+            plain, _ = read_plain(self._credential_store.open(integration.integration_id, sealed))
+        return is_bound(self._catalogue.get(integration.provider).profile.configuration, plain, bound)

@@ -41,6 +41,7 @@ logger = logging.getLogger("hub.oauth")
 
 AUTHORIZED = "IntegrationAuthorized"
 _CODE_MAX = 4096
+_MOVED = "An address of the integration changed since the authorisation was begun; begin it again."
 
 
 class CallbackHandler:
@@ -165,6 +166,8 @@ class CallbackHandler:
         now = self._clock.now()
         try:
             client = self._clients.of(integration)
+            if not client.may_get(pending.destination):
+                raise _NotGranted(CompletionStatus.ExchangeFailed, _MOVED)
             answer = client.exchange(callback.code, pending.verifier, self._redirect_uri)
             if answer.status != 200:
                 raise failure_of(answer)
@@ -187,6 +190,7 @@ class CallbackHandler:
             scopes=tokens.scopes,
             requested_scopes=tuple(client.profile.scopes),
             renewable=tokens.refresh_token is not None,
+            destination=client.destination,
         )
         return fresh, tokens, client.hash
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import secrets as randomness
@@ -256,6 +257,7 @@ def _properties_of(grant: Grant) -> dict[str, TableValue]:
         "failures": grant.failures,
         "finished": grant.finished,
         "withdrawn": grant.withdrawn,
+        "destination": None if grant.destination is None else json.dumps(dict(grant.destination)),
     }
     return {name: value for name, value in stored.items() if value is not None}
 
@@ -283,5 +285,6 @@ def _grant_of(entity: TableEntity) -> Grant:
         failures=cast(int, stored["failures"]),
         finished=bool(stored["finished"]),
         withdrawn=bool(stored.get("withdrawn", False)),
+        destination=json.loads(str(stored["destination"])) if "destination" in stored else None,
         etag=entity.etag,
     )

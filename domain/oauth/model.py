@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -78,6 +78,7 @@ class Grant:
     - `fence` counts the claims of the lease; until `lease_until` only one refresher works on it.
     - `retry_at`: when to try again after `failures` failures in a row.
     - `finished`: what follows an authorization (validation, activation, the event) was done.
+    - `destination`: digests of the addresses that its tokens may be sent to; None of one from before they were kept.
     - `withdrawn`: a person began to revoke it. `etag`: the version of the row as it was read."""
 
     integration_id: UUID
@@ -100,6 +101,7 @@ class Grant:
     failures: int = 0
     finished: bool = False
     withdrawn: bool = False
+    destination: Mapping[str, str] | None = None
     etag: str = field(default="", compare=False)
 
     @property
@@ -113,7 +115,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class PendingState:
-    """An authorization that was begun: by whom, for which integration, and with which PKCE verifier."""
+    """An authorization that was begun: by whom, for which integration, and with which PKCE verifier.
+
+    `destination`: as of the integration at that time; what it brings goes nowhere else."""
 
     tenant_id: UUID
     user_id: UUID
@@ -122,6 +126,7 @@ class PendingState:
     browser_hash: str
     expires_at: datetime
     redirect_after: str | None = None
+    destination: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

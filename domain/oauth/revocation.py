@@ -56,17 +56,19 @@ class GrantRevoker:
 
         Leaves to the timer what a store that does not answer prevents."""
         try:
-            grant = self._grants.get(integration.integration_id)
-            if grant is None:
-                return
-            if grant.status == GrantStatus.Active:
-                self._end(integration, grant)
-            withdrawn = self._grants.withdraw(integration.integration_id)
+            withdrawn = self.withdraw(integration)
             if withdrawn is not None:
                 self._grants.remove(withdrawn)
         except Unavailable:
             about = {"integration": str(integration.integration_id)}
             logger.warning("tokens not destroyed, left to the timer", extra=about)
+
+    def withdraw(self, integration: Integration) -> Grant | None:
+        """Revoke and destroy the tokens; return the grant as it was, None without one. Raises Unavailable."""
+        grant = self._grants.get(integration.integration_id)
+        if grant is not None and grant.status == GrantStatus.Active:
+            self._end(integration, grant)
+        return self._grants.withdraw(integration.integration_id) if grant is not None else None
 
     def clean_up(self, grant: Grant) -> None:
         """Destroy tokens that a crash left of a disconnected integration, whose client is not known any more."""
@@ -101,6 +103,8 @@ class GrantRevoker:
         if client.profile.revoke_url is None:
             return _NO_ENDPOINT, None
         try:
+            if not client.may_get(grant.destination):
+                return _NOT_REVOKED, False
             if self._is_shared(integration, client, grant):
                 return _SHARED, False
             tokens = self._grants.newest(grant)

@@ -73,6 +73,7 @@ class OAuthService:
             browser_hash=browser_hash(browser),
             expires_at=self._states.expiry(),
             redirect_after=command.redirect_after,
+            destination=client.destination,
         )
         # A configuration without a client must be refused before anything is remembered.
         client.authorize_url(redirect_uri=self._redirect_uri, state="", verifier=verifier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ class StateStore:
             "verifier": self._cipher.seal(pending.verifier, context=_context(row)),
             "browser": pending.browser_hash,
             "redirectAfter": pending.redirect_after or "",
+            "destination": json.dumps(None if pending.destination is None else dict(pending.destination)),
         }
         self._tables.insert(TABLE, TableEntity(_PARTITION, row, properties))
         return state
@@ -72,6 +74,7 @@ class StateStore:
             browser_hash=values["browser"],
             expires_at=expires_at,
             redirect_after=values["redirectAfter"] or None,
+            destination=json.loads(values.get("destination", "null")),
         )
 
     def forget_expired(self) -> int:

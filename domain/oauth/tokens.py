@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from domain.core.errors import DomainError, Unavailable
 from domain.core.ports import Clock
@@ -58,11 +59,11 @@ class OAuthTokens:
         self._lost = lost
         self._sleep = sleep
 
-    def current(self, integration: Integration) -> str | None:
+    def current(self, integration: Integration, plain: Mapping[str, Any] | None = None) -> str | None:
         try:
             for _ in range(_POLLS):
                 grant = self._grants.get(integration.integration_id)
-                if grant is None:
+                if grant is None or not self._clients.may_get(integration, plain, grant.destination):
                     return None
                 token = self._token(integration, grant)
                 if token is not None:
@@ -147,6 +148,8 @@ class OAuthTokens:
         claimed = self._grants.claim(grant)
         try:
             client = self._clients.of(integration)
+            if not client.may_get(claimed.destination):
+                raise _unauthorized(f"An address changed since the grant was given; {_AGAIN}")
             tokens = self._grants.newest(claimed)
             if tokens is None or tokens.refresh_token is None:
                 raise _unauthorized(f"There is no refresh token; {_AGAIN}")

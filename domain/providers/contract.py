@@ -5,14 +5,15 @@ and never puts a credential into a text it returns or raises."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 from domain.providers.analytics import AnalyticsEvent, EventCall
 from domain.providers.charset import read_text, with_whole_characters
@@ -37,14 +38,31 @@ class IntegrationType(IntEnum):
     Storage = 7
 
 
-def Secret(description: str, **options: Any) -> Any:  # noqa: N802 - reads as the field kind it declares
-    """Declare a configuration field that is a credential: stored in the secret store only, shown as `********`."""
+def Secret(description: str, *, travels: bool = True, **options: Any) -> Any:  # noqa: N802 - reads as the field kind it declares
+    """Declare a configuration field that is a credential: stored in the secret store only, shown as `********`.
+
+    `travels`: a request to the provider carries it, or is signed with it. False where it only checks what comes in."""
     return Field(
         description=description,
-        json_schema_extra={"secret": True, "format": "password"},
+        json_schema_extra={"secret": True, "format": "password", "travels": travels},
         repr=False,
         **options,
     )
+
+
+class Destination:
+    """Marks a configuration field, or the type of one, that decides where or how a secret travels.
+
+    Such as an address, what a host name is made of, or the name of the header that carries a key. Whoever changes one
+    gives the secrets again, so that those that are kept stay with the party that they were meant for."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "destination": True}
+
+
+DESTINATION = Destination()
 
 
 class Configuration(BaseModel):
@@ -62,6 +80,10 @@ class Configuration(BaseModel):
         str_strip_whitespace=True,
         defer_build=True,
     )
+
+    def unused_secrets(self) -> Collection[str]:
+        """Return the JSON pointers of secrets that no request needs as the rest is set; a change drops them."""
+        return ()
 
 
 #: Context of a validation that reads what was stored before: a secret that cannot work must not close the integration.

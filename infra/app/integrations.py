@@ -100,6 +100,8 @@ def credential_service(hub: Hub) -> CredentialService:
         apps=hub.use(OAuthApps),
         lifecycle=hub.use(Lifecycle),
         changes=hub.use(ChangeRecorder),
+        occurrences=hub.use(OccurrenceSender),
+        on_moved=hub.use(GrantRevoker).withdraw,
         allow_loopback=hub.settings.is_development,
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
@@ -26,6 +26,7 @@ from domain.integrations.model import Integration, IntegrationLog
 from domain.integrations.ports import LogFilter
 from domain.integrations.service import IntegrationService
 from domain.providers.contract import (
+    DESTINATION,
     Capability,
     Configuration,
     Connection,
@@ -122,9 +123,9 @@ class Gate:
 
 class VendorConfiguration(Configuration):
     api_key: str = Secret("Key", min_length=4)
-    webhook_secret: str | None = Secret("Signing secret", default=None)
+    webhook_secret: str | None = Secret("Signing secret", travels=False, default=None)
     currency: str = Field("USD", description="Currency")
-    base_url: str = Field("https://vendor.example", description="Address")
+    base_url: Annotated[str, DESTINATION] = Field("https://vendor.example", description="Address")
 
 
 class Vendor(Provider):
@@ -238,7 +239,7 @@ class IntegrationWorld:
         self.database.close()
         self.tables.close()
 
-    def current(self, integration: Integration) -> str | None:
+    def current(self, integration: Integration, plain: Mapping[str, Any] | None = None) -> str | None:
         """AccessTokens."""
         return self.tokens.get(integration.integration_id)
 

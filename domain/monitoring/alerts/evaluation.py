@@ -50,6 +50,7 @@ _ANOMALIES = (AlertKind.KeyAnomaly, AlertKind.Anomaly)
 _BY_STANDING = (
     AlertKind.WebhookDisabled,
     AlertKind.IntegrationHealth,
+    AlertKind.IntegrationMoved,
     AlertKind.SyncFailed,
     AlertKind.SecurityViolation,
     AlertKind.UnreadableMessage,

@@ -20,6 +20,7 @@ class AlertKind(StrEnum):
     SyncFailed = "sync-failed"
     KeyAnomaly = "key-anomaly"
     Anomaly = "anomaly"
+    IntegrationMoved = "integration-moved"
     SecurityViolation = "security-violation"
     DeadLetters = "dead-letters"
     RateLimitStoreDown = "rate-limit-store-down"

@@ -50,6 +50,7 @@ RULES: Mapping[AlertKind, AlertRule] = {
         # Each hour is evaluated by itself: what lasts repeats every hour.
         AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, 130, reopens_minutes=_A_DAY),
         AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, 130, reopens_minutes=_A_DAY),
+        AlertRule(_K.IntegrationMoved, "Secrets of an integration go elsewhere", _S.Critical, 0),
         AlertRule(
             _K.SecurityViolation,
             "Something that security forbids was tried",
@@ -156,6 +157,12 @@ def _of_integration(severity: Severity) -> Callable[[Occurrence, dict[str, Any]]
     return read
 
 
+def _of_moved(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
+    summary = f"{data['name']} ({data['provider']}): {data['detail']}"
+    subject = str(UUID(data["integrationId"]))
+    return _finding(occurrence, AlertKind.IntegrationMoved, subject, summary, details=data)
+
+
 def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     name = data.get("name")
     what = f"{name}: the synchronisation failed." if isinstance(name, str) else "The synchronisation failed."
@@ -194,6 +201,7 @@ _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
     "integration-error": _of_integration(Severity.Critical),
     "integration-unhealthy": _of_integration(Severity.Critical),
     "integration-degraded": _of_integration(Severity.Warning),
+    "integration-moved": _of_moved,
     "sync-failed": _of_sync,
     "webhook-disabled": _of_disabled_webhook,
     "key-anomaly": _of_subject(AlertKind.KeyAnomaly),

@@ -147,6 +147,15 @@ def _of_integrations(tx: AlertTransaction, alerts: Sequence[Alert]) -> Standings
     return {alert.alert_id: integration_standing(alert, found.get(_name(alert))) for alert in alerts}
 
 
+def _of_moved(tx: AlertTransaction, alerts: Sequence[Alert]) -> Standings:
+    """Return that it stands: an address that changed stays changed, and only a person knows whether it was meant."""
+    found = tx.alert_conditions.integrations([_name(alert) for alert in alerts])
+    there = {name for name, one in found.items() if one.status != IntegrationStatus.Disconnected}
+    return {
+        alert.alert_id: Standing(stands=True) if _name(alert) in there else _DISCONNECTED for alert in alerts
+    }
+
+
 def _of_syncs(tx: AlertTransaction, alerts: Sequence[Alert]) -> Standings:
     names = [_name(alert) for alert in alerts]
     integrations = tx.alert_conditions.integrations(names)
@@ -258,6 +267,7 @@ _READERS: Mapping[AlertKind, Callable[[AlertTransaction, Sequence[Alert]], Stand
     AlertKind.WebhookDisabled: _of_webhooks(disabled_standing),
     AlertKind.HeldDeliveries: _of_webhooks(held_standing),
     AlertKind.IntegrationHealth: _of_integrations,
+    AlertKind.IntegrationMoved: _of_moved,
     AlertKind.SyncFailed: _of_syncs,
     AlertKind.SecurityViolation: _of_violations,
     AlertKind.UnreadableMessage: _of_messages,

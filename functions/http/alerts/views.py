@@ -31,6 +31,7 @@ KindName = Literal[
     "sync-failed",
     "key-anomaly",
     "anomaly",
+    "integration-moved",
     "security-violation",
     "dead-letters",
     "rate-limit-store-down",

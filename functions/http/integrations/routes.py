@@ -98,8 +98,10 @@ async def update_integration(call: Call) -> ApiResponse:
     """Change an integration.
 
     Only the fields that are sent change. In `configuration`, secret fields that are absent or `********` stay
-    as they are. An active integration uses a new configuration only after the provider has accepted it;
-    otherwise the answer is 409 `BR-IM-02` and the old configuration stays in use."""
+    as they are, unless a field with `destination: true` of `GET /api/providers` changes, or `allowTls12` becomes
+    true: then the secrets must be given again (422 `secrets-needed`), and an OAuth grant ends. An active
+    integration uses a new configuration only after the provider has accepted it; otherwise the answer is 409
+    `BR-IM-02` and the old configuration stays in use."""
     from domain.integrations.credentials import CredentialService
 
     command = call.body(UpdateIntegration)
@@ -137,7 +139,8 @@ async def rotate_integration_credentials(call: Call) -> ApiResponse:
     """Replace an integration's credentials.
 
     The provider must accept the new credentials before they replace the old ones; otherwise the answer is 409
-    `BR-IM-02`. An integration that was suspended because its credentials were refused becomes active again."""
+    `BR-IM-02`. An integration that was suspended because its credentials were refused becomes active again. A field
+    with `destination: true` of `GET /api/providers` changes only together with the secrets (422 `secrets-needed`)."""
     from domain.integrations.credentials import CredentialService
 
     command = call.body(RotateCredentials)

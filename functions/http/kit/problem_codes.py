@@ -289,6 +289,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The body, the query or a header is not valid; `errors` holds a JSON pointer and a reason for each field.",
         "Correct the fields in `errors`. Unknown fields are refused, so check the spelling of names.",
     ),
+    "secrets-needed": ProblemCode(
+        422,
+        "The change lets secrets travel to another place, or in another way, and a secret that is kept goes nowhere "
+        "else than before. `detail` names the fields that changed, `errors` the secrets.",
+        "Send those secrets with the change, as they are or new ones; a mask does not count.",
+    ),
     "address-not-allowed": ProblemCode(
         422,
         "The URL resolves to an address that the hub never calls, such as one in a private network.",

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from domain.core.web_address import BadAddress, require_https
+from domain.providers.contract import DESTINATION
 
 URL_MAX = 2000
 
@@ -27,7 +28,7 @@ def _without_query(url: str) -> str:
 
 #: An absolute https address; the outbound client decides whether loopback is allowed at all.
 HttpsUrl = Annotated[
-    str, StringConstraints(max_length=URL_MAX, pattern=r"^[^\s\\]+$"), AfterValidator(_secured)
+    str, StringConstraints(max_length=URL_MAX, pattern=r"^[^\s\\]+$"), AfterValidator(_secured), DESTINATION
 ]
 
 #: The same without a query, kept without its last slash: paths are appended to it.

@@ -91,11 +91,17 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
     Masked are the secrets in plain, URL-encoded or Base64 spelling, and whatever else looks like a credential.
     Secrets under 4 characters are left: they would mask ordinary words."""
+    text = masked(text, secrets)
+    text = _CREDENTIAL_SHAPES.sub(_MASK, _UNPRINTABLE.sub(" ", text)).strip()
+    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with the secrets masked, in plain, URL-encoded or Base64 spelling; short ones are left."""
     for secret in sorted({s for s in secrets if len(s) >= _SECRET_MIN}, key=len, reverse=True):
         for spelling in _spellings(secret):
             text = text.replace(spelling, _MASK)
-    text = _CREDENTIAL_SHAPES.sub(_MASK, _UNPRINTABLE.sub(" ", text)).strip()
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+    return text
 
 
 def _messages(value: Any, depth: int) -> Iterator[str]:

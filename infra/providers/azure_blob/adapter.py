@@ -12,11 +12,13 @@ from __future__ import annotations
 import base64
 import binascii
 from functools import partial
+from typing import Annotated
 from uuid import uuid4
 
 from pydantic import Field, field_validator, model_validator
 
 from domain.providers.contract import (
+    DESTINATION,
     Configuration,
     Connection,
     CredentialCheck,
@@ -44,7 +46,9 @@ from infra.providers.azure_blob.records import API, AzureBlobs, container_reques
 class AzureBlobConfiguration(Configuration):
     """One container, and either the account key or a SAS that may read, add, write, delete and list in it."""
 
-    account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="Storage account")
+    account_name: Annotated[str, DESTINATION] = Field(
+        pattern=r"^[a-z0-9]{3,24}$", description="Storage account"
+    )
     container: str = Field(pattern=r"^(\$root|[a-z0-9][a-z0-9-]{1,61}[a-z0-9])$", description="Container")
     account_key: str | None = Secret("Account key (base64)", default=None, max_length=200)
     sas_token: str | None = Secret(
@@ -52,6 +56,7 @@ class AzureBlobConfiguration(Configuration):
     )
     event_secret: str | None = Secret(
         "Secret that Event Grid sends: `?secret=` in the endpoint's address, or the delivery property x-webhook-secret",
+        travels=False,
         default=None,
         min_length=16,
         max_length=200,

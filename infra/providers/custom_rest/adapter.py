@@ -22,8 +22,10 @@ from domain.providers.contract import (
     TestStep,
 )
 from infra.providers._kit import trial
+from infra.providers._kit.refusal import masked
 from infra.providers._kit.wire import (
     CAPABILITIES,
+    basic,
     segment,
     text_at,
 )
@@ -68,7 +70,8 @@ class CustomRest(Provider):
             return TestResult((created,))
         reference = ""
         if declared.id_pointer is not None:
-            reference = text_at({"id": value_at(response.json(), declared.id_pointer)}, "id")
+            found = text_at({"id": value_at(response.json(), declared.id_pointer)}, "id")
+            reference = _without_credentials(connection, found)
         path = declared.undo_path.replace("{id}", segment(reference))
         undo = replace(await authorized(connection, declared.undo_method, path), idempotent=True)
         await trial.delete(connection.http.expect, undo, f"The test record {reference}".rstrip())
@@ -92,7 +95,21 @@ async def _health(connection: Connection) -> str:
     response = await connection.http.expect(await authorized(connection, "GET", configuration.health_path))
     if configuration.account_pointer is None:
         return urlsplit(configuration.base_url).hostname or ""
-    return text_at({"account": value_at(response.json(), configuration.account_pointer)}, "account")
+    account = text_at({"account": value_at(response.json(), configuration.account_pointer)}, "account")
+    return _without_credentials(connection, account)
+
+
+def _without_credentials(connection: Connection, shown: str) -> str:
+    """Return what an answer holds at a declared place, masked where the API echoes the request's credentials there."""
+    configuration: CustomRestConfiguration = connection.configuration
+    secrets = (
+        configuration.api_key,
+        configuration.password,
+        configuration.bearer_token,
+        configuration.client_secret,
+        basic(configuration.username or "", configuration.password or "").removeprefix("Basic "),
+    )
+    return masked(shown, [secret for secret in secrets if secret])
 
 
 PROVIDER = CustomRest()

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from domain.providers.contract import Configuration, Secret, SignatureRefused, is_stored
+from domain.providers.contract import DESTINATION, Configuration, Secret, SignatureRefused, is_stored
 from infra.providers._kit.field_types import BaseUrl, WebhookTolerance
 from infra.providers._kit.signatures import HmacScheme, standard_key
 
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", max_length=1000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Path = Annotated[str, StringConstraints(pattern=r"^/[^\s#\\]*$", max_length=1000)]
+Authentication = Literal["none", "apiKey", "basic", "bearer", "clientCredentials"]
+
+
+def _stays_below(path: str, info: ValidationInfo) -> str:
+    """Refuse a path that leaves the base URL, which is where the credentials go."""
+    segments = re.split(r"[/\\]", unquote(path.partition("?")[0]))
+    if ".." in segments and not is_stored(info):
+        raise ValueError("must stay below the base URL: no `..`")
+    return path
+
+
+Path = Annotated[
+    str, StringConstraints(pattern=r"^/[^\s#\\]*$", max_length=1000), AfterValidator(_stays_below)
+]
 Pointer = Annotated[str, StringConstraints(pattern=r"^(/.*)?$", max_length=300)]
 """A JSON pointer (RFC 6901); empty: the whole document."""
 
@@ -153,12 +176,14 @@ class CustomRestConfiguration(Configuration):
     """A REST API that answers JSON."""
 
     base_url: BaseUrl = Field(description="Address under which the paths are")
-    auth: Literal["none", "apiKey", "basic", "bearer", "clientCredentials"] = Field(
-        "none", description="How requests are authenticated"
-    )
+    auth: Annotated[Authentication, DESTINATION] = Field("none", description="How requests are authenticated")
     api_key: str | None = Secret("API key", default=None, pattern=_VISIBLE, max_length=1000)
-    api_key_name: HeaderName = Field("X-API-Key", description="Header or query parameter of the API key")
-    api_key_in: Literal["header", "query"] = Field("header", description="Where the API key goes")
+    api_key_name: Annotated[HeaderName, DESTINATION] = Field(
+        "X-API-Key", description="Header or query parameter of the API key"
+    )
+    api_key_in: Annotated[Literal["header", "query"], DESTINATION] = Field(
+        "header", description="Where the API key goes"
+    )
     username: str | None = Field(None, max_length=300, description="User name of HTTP Basic")
     password: str | None = Secret("Password of HTTP Basic", default=None, max_length=300)
     bearer_token: str | None = Secret("Bearer token", default=None, pattern=_VISIBLE, max_length=4000)
@@ -166,10 +191,10 @@ class CustomRestConfiguration(Configuration):
     client_id: str | None = Field(None, max_length=300, description="Client id")
     client_secret: str | None = Secret("Client secret", default=None, max_length=500)
     scope: str | None = Field(None, max_length=1000, description="Scopes, separated by blanks")
-    client_authentication: Literal["basic", "body"] = Field(
+    client_authentication: Annotated[Literal["basic", "body"], DESTINATION] = Field(
         "basic", description="How the client shows itself to the token endpoint"
     )
-    headers: dict[HeaderName, HeaderValue] = Field(
+    headers: Annotated[dict[HeaderName, HeaderValue], DESTINATION] = Field(
         {}, max_length=20, description="Headers of every request; no credentials"
     )
     health_path: Path = Field("/", description="Path that answers 2xx while the API is well")
@@ -181,12 +206,20 @@ class CustomRestConfiguration(Configuration):
     )
     list_request: ListRequest | None = Field(None, description="List that an import reads")
     webhook: WebhookScheme | None = Field(None, description="Incoming webhooks")
-    webhook_secret: str | None = Secret("Secret of incoming webhooks", default=None, max_length=500)
+    webhook_secret: str | None = Secret(
+        "Secret of incoming webhooks", travels=False, default=None, max_length=500
+    )
     webhook_verify_token: str | None = Secret(
         "Token of the `hub.challenge` handshake (Meta); unset: the webhook secret",
+        travels=False,
         default=None,
         max_length=500,
     )
+
+    def unused_secrets(self) -> Collection[str]:
+        used = {"apiKey": "apiKey", "basic": "password", "bearer": "bearerToken"}
+        used["clientCredentials"] = "clientSecret"
+        return [f"/{name}" for auth, name in used.items() if auth != self.auth]
 
     @field_validator("webhook_secret")
     @classmethod

@@ -69,7 +69,7 @@ class RestRecords(RecordStreams):
         if configuration.list_request is None:
             raise ProviderFailure("rejected", "This integration declares no list.")
         base = await authorized(connection, "GET", configuration.list_request.path)
-        asked, position = _request_for(configuration.list_request, base, request)
+        asked, position = _request_for(configuration, configuration.list_request, base, request)
         ends = _PAST_THE_END if position.get("at") else ()
         response = await connection.http.expect(asked, *PAGE, *ends)
         return _page_of(configuration, configuration.list_request, position, response, url=asked.url)
@@ -79,12 +79,17 @@ class RestRecords(RecordStreams):
 
 
 def _request_for(
-    wanted: declared.ListRequest, base: ProviderRequest, request: ListingRequest
+    configuration: declared.CustomRestConfiguration,
+    wanted: declared.ListRequest,
+    base: ProviderRequest,
+    request: ListingRequest,
 ) -> tuple[ProviderRequest, dict[str, Any]]:
     """Return the request of a page, from one that carries path and credentials; and the position it stands for."""
     position: dict[str, Any] = json.loads(request.cursor) if request.cursor else {"at": 0}
     if "link" in position:
-        return replace(base, url=position["link"], max_response_bytes=_MOST_BYTES), position
+        # The base URL may be another since the link was given: the credentials do not go back there.
+        link = linked(configuration.base_url, position["link"])
+        return replace(base, url=link, max_response_bytes=_MOST_BYTES), position
     paging = wanted.paging
     size = min(request.limit, paging.size)
     if paging.style == "page":

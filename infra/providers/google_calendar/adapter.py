@@ -51,7 +51,10 @@ class GoogleCalendarConfiguration(Configuration):
     client_secret: str = Secret("OAuth client secret", min_length=1, max_length=300)
     calendar_id: str = Field(_PRIMARY, min_length=1, max_length=300, description="Calendar id, or `primary`")
     channel_token: str | None = Secret(
-        "Token given to `events.watch`; every push message must carry it", default=None, max_length=256
+        "Token given to `events.watch`; every push message must carry it",
+        travels=False,
+        default=None,
+        max_length=256,
     )
     authorize_url: BaseUrl = Field(
         "https://accounts.google.com/o/oauth2/v2/auth", description="Authorization endpoint"

@@ -59,17 +59,17 @@ class CalDavAccess:
         """Send a request with Basic credentials; `also` are further statuses that are an answer.
 
         Raises ProviderFailure (malformed) for an address out of bounds."""
-        if not _within(self.server_url, url):
-            raise ProviderFailure("malformed", "The CalDAV server names an address on a foreign host.")
         return await self.connection.http.expect(
-            ProviderRequest(method, url, headers=self._headers(headers), body=body),
+            self._with_credentials(method, url, body, headers or {}),
             *(200, 201, 204, 207, *_REDIRECTS, *also),
         )
 
     def request(self, method: str, url: str, body: bytes | None = None, **headers: str) -> ProviderRequest:
-        """Return a request with the credentials; `if_none_match` becomes If-None-Match."""
+        """Return a request with the credentials; `if_none_match` becomes If-None-Match.
+
+        Raises ProviderFailure (malformed) for an address out of bounds."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return ProviderRequest(method, url, headers=self._headers(named), body=body)
+        return self._with_credentials(method, url, body, named)
 
     async def principal(self) -> str:
         """Find the address of the user's principal. Redirects are followed by hand: the shared client follows none."""
@@ -119,8 +119,13 @@ class CalDavAccess:
         headers = {"depth": depth, "content-type": "application/xml; charset=utf-8"}
         return await self.send("PROPFIND", url, body=body.encode(), headers=headers)
 
-    def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
-        return {"authorization": basic(self.username, self.password), **(more or {})}
+    def _with_credentials(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> ProviderRequest:
+        if not _within(self.server_url, url):
+            raise ProviderFailure("malformed", "The CalDAV server names an address on a foreign host.")
+        carried = {"authorization": basic(self.username, self.password), **headers}
+        return ProviderRequest(method, url, headers=carried, body=body)
 
 
 def multistatus(answer: ProviderResponse) -> Element:

@@ -8,11 +8,12 @@ https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-web
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from domain.providers.contract import (
+    DESTINATION,
     Configuration,
     Connection,
     CredentialCheck,
@@ -63,8 +64,10 @@ class MailgunConfiguration(Configuration):
     api_key: str = Secret("Account API key", min_length=8, max_length=255)
     domain: str = Field(description="Sending domain", pattern=r"^[A-Za-z0-9.-]{1,253}$")
     from_email: EmailAddress | None = Field(None, description="Sender; unset: postmaster at the domain")
-    region: Literal["US", "EU"] = Field("US", description="Region the domain lives in")
-    webhook_signing_key: str | None = Secret("HTTP webhook signing key", default=None)
+    region: Annotated[Literal["US", "EU"], DESTINATION] = Field(
+        "US", description="Region the domain lives in"
+    )
+    webhook_signing_key: str | None = Secret("HTTP webhook signing key", travels=False, default=None)
     webhook_tolerance_seconds: WebhookTolerance = Field(
         24 * 3600,
         description="Seconds for which a signature is good: Mailgun repeats a webhook for hours with the first one",

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from pydantic import Field
 
 from domain.providers.contract import (
+    DESTINATION,
     Capability,
     Configuration,
     Connection,
@@ -56,7 +57,7 @@ class OutlookConfiguration(Configuration):
 
     client_id: str = Field(min_length=1, max_length=200, description="Application (client) id")
     client_secret: str = Secret("Client secret", min_length=1, max_length=300)
-    tenant: str = Field(
+    tenant: Annotated[str, DESTINATION] = Field(
         "common",
         pattern=r"^[A-Za-z0-9.-]{1,200}$",
         description="Directory (tenant) id, or `common`, `organizations`, `consumers`",
@@ -66,6 +67,7 @@ class OutlookConfiguration(Configuration):
     )
     client_state: str | None = Secret(
         "`clientState` of the Graph subscription; every notification must carry it",
+        travels=False,
         default=None,
         max_length=128,
     )

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from pydantic import Field
 
 from domain.providers.contract import (
+    DESTINATION,
     Configuration,
     Connection,
     CredentialCheck,
@@ -60,7 +61,7 @@ class PayPalConfiguration(Configuration):
     webhook_id: str | None = Field(
         None, description="Id of the webhook in the developer dashboard; every message is signed for it"
     )
-    sandbox: bool = Field(False, description="Whether the app is a sandbox app")
+    sandbox: Annotated[bool, DESTINATION] = Field(False, description="Whether the app is a sandbox app")
     base_url: BaseUrl | None = Field(
         None, description="Address of the API; unset: PayPal's live or sandbox address"
     )

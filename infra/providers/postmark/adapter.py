@@ -56,7 +56,9 @@ class PostmarkConfiguration(Configuration):
     webhook_username: str | None = Field(
         None, description="User name in the webhook URL (HTTP Basic)", pattern=r"^[^:]{1,200}$"
     )
-    webhook_password: str | None = Secret("Password in the webhook URL (HTTP Basic)", default=None)
+    webhook_password: str | None = Secret(
+        "Password in the webhook URL (HTTP Basic)", travels=False, default=None
+    )
     base_url: BaseUrl = Field("https://api.postmarkapp.com", description="Address of the API")
 
 

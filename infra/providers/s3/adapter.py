@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from pydantic import Field
 
 from domain.providers.contract import (
+    DESTINATION,
     Configuration,
     Connection,
     CredentialCheck,
@@ -42,8 +43,12 @@ from infra.providers.s3.webhook import confirm, verified_message
 class S3Configuration(Configuration):
     """One bucket and an access key that may list it, write and delete in it."""
 
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="Bucket")
-    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{2,40}$", description="Region of the bucket")
+    bucket: Annotated[str, DESTINATION] = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="Bucket"
+    )
+    region: Annotated[str, DESTINATION] = Field(
+        "us-east-1", pattern=r"^[a-z0-9-]{2,40}$", description="Region of the bucket"
+    )
     access_key_id: str = Field(pattern=r"^[A-Za-z0-9_-]{3,128}$", description="Access key id")
     secret_access_key: str = Secret("Secret access key", min_length=1, max_length=200)
     session_token: str | None = Secret(

@@ -63,6 +63,7 @@ class SegmentConfiguration(Configuration):
     )
     shared_secret: str | None = Secret(
         "Shared secret of the Webhooks (Actions) destination; switch its batching off",
+        travels=False,
         default=None,
         max_length=300,
     )

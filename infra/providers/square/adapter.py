@@ -10,12 +10,13 @@ https://developer.squareup.com/docs/webhooks/step3validate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from pydantic import Field
 
 from domain.providers.contract import (
+    DESTINATION,
     Configuration,
     Connection,
     CredentialCheck,
@@ -55,11 +56,13 @@ _API_VERSION = "2025-01-23"
 
 class SquareConfiguration(Configuration):
     access_token: str = Secret("Access token of the application", min_length=1, max_length=1024)
-    webhook_signature_key: str | None = Secret("Signature key of the webhook subscription", default=None)
+    webhook_signature_key: str | None = Secret(
+        "Signature key of the webhook subscription", travels=False, default=None
+    )
     location_id: str | None = Field(
         None, description="Location payments belong to; unset: the main location", max_length=50
     )
-    sandbox: bool = Field(False, description="Whether the token is a sandbox token")
+    sandbox: Annotated[bool, DESTINATION] = Field(False, description="Whether the token is a sandbox token")
     base_url: BaseUrl | None = Field(
         None, description="Address of the API; unset: Square's live or sandbox address"
     )

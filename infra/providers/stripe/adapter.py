@@ -59,7 +59,9 @@ _OTHER_VALUES = ("sk_", "rk_", "pk_", "we_")
 
 class StripeConfiguration(Configuration):
     api_key: str = Secret("Secret or restricted key (sk_..., rk_...)", min_length=8, max_length=255)
-    webhook_secret: str | None = Secret("Signing secret of the webhook endpoint (whsec_...)", default=None)
+    webhook_secret: str | None = Secret(
+        "Signing secret of the webhook endpoint (whsec_...)", travels=False, default=None
+    )
     currency: Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z]{3}$")] = Field(
         "usd", description="ISO 4217 code of charges"
     )

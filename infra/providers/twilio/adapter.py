@@ -53,6 +53,7 @@ class TwilioConfiguration(Configuration):
     test_auth_token: str | None = Secret("Token of the test credentials", default=None)
     webhook_shared_secret: str | None = Secret(
         "Secret of the webhook SharedKey, when webhooks are signed with one instead of the auth token",
+        travels=False,
         default=None,
     )
     base_url: BaseUrl = Field("https://api.twilio.com", description="Address of the API")

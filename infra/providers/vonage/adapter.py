@@ -53,7 +53,7 @@ class VonageConfiguration(Configuration):
     api_key: str = Field(description="API key, which names the account", pattern=r"^[A-Za-z0-9]{4,64}$")
     api_secret: str = Secret("API secret", min_length=1, max_length=255)
     sender: str = Field(description="Number or name messages come from", pattern=r"^\+?[A-Za-z0-9]{1,15}$")
-    signature_secret: str | None = Secret("Signature secret of webhooks", default=None)
+    signature_secret: str | None = Secret("Signature secret of webhooks", travels=False, default=None)
     signature_method: Literal["md5hash", "md5", "sha1", "sha256", "sha512"] | None = Field(
         None, description="Method of the older `sig` parameter as set in the dashboard; unset: JWT only"
     )

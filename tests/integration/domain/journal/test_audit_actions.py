@@ -11,9 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.model import CreateApiKey, RotateApiKey, UpdateApiKey
 from domain.apikeys.service import ApiKeyService
+from domain.core.errors import DomainError
 from domain.core.paging import PageRequest
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
@@ -75,7 +78,8 @@ _ACTIONS = {
     },
     "incoming": {"retried", "updated", "url-rotated"},
     "integration": {
-        *("activated", "authorization-failed", "authorization-withdrawn", "authorized", "created"),
+        *("activated", "authorization-failed", "authorization-withdrawn", "authorized", "change-refused"),
+        "created",
         *("credentials-rotated", "disconnected", "failed", "mapping-changed", "not-resumed", "pending"),
         *("refused", "resumed", "reviewed", "suspended", "updated", "validating"),
     },
@@ -208,6 +212,11 @@ async def test_each_act_on_an_integration_leaves_its_entry(tmp_path: Path) -> No
     rotation = RotateCredentials(credentials={"apiKey": OTHER_KEY})
     await world.hub.use(CredentialService).rotate(world.principal, id_, rotation, None)
     trail.leaves(Expected("integration.credentials-rotated", id_, {}, changed))
+    for unwanted in ({"baseUrl": "https://elsewhere.example"}, {"apiKey": "sk_wrong"}):
+        with pytest.raises(DomainError) as refused:
+            await world.put(made, configuration=unwanted)
+        asked = {"refused": refused.value.code, "configuration": dict.fromkeys(unwanted, "********")}
+        trail.leaves(Expected("integration.change-refused", id_, None, asked))
     await world.hub.use(IntegrationTester).test(world.principal, id_, TestIntegration())
     trail.leaves()
     suspended = {"status": "Suspended"}
