@@ -17,7 +17,7 @@ var rules = [
     name: 'integration-health'
     description: 'An integration became unhealthy, or was suspended for its credentials'
     severity: 2
-    query: '${lines} | where said == "alert" and tostring(line.alert.kind) startswith "integration-" and tostring(line.alert.kind) != "integration-recovered"'
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) startswith "integration-" and tostring(line.alert.kind) !in ("integration-recovered", "integration-moved")'
     threshold: 0
     minutes: 5
   }
@@ -50,6 +50,14 @@ var rules = [
     description: 'A synchronisation failed'
     severity: 2
     query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "sync-failed"'
+    threshold: 0
+    minutes: 5
+  }
+  {
+    name: 'integration-moved'
+    description: 'An address of an integration in use changed, or another field that decides where its secrets go'
+    severity: 1
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "integration-moved"'
     threshold: 0
     minutes: 5
   }
