@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import HostProcess, ReceiverProcess, call, receiving, running
+from domain.journal.event_types import FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
 from infra.app.settings import Settings
@@ -56,7 +57,9 @@ async def _bare_loop(url: str, seconds: float) -> tuple[int, float]:
         nonlocal count
         while time.monotonic() < deadline:
             now = datetime.now(UTC)
-            event = DomainEvent(str(ids.new()), _TENANT, "BookingConfirmed", json.dumps(payload()), now)
+            event = DomainEvent(
+                str(ids.new()), _TENANT, "BookingConfirmed", json.dumps(payload()), now, origin=FROM_PLATFORM
+            )
             body = event_body(event)
             headers = signed_headers([secret], event.event_id, now, body)
             await client.post(url, headers, body, 30.0)

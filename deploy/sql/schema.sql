@@ -1378,6 +1378,24 @@ UPDATE alembic_version SET version_num='0030' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0030 -> 0027
+
+ALTER TABLE [DomainEvents] ADD [Origin] INTEGER NULL;
+
+GO
+
+ALTER TABLE [DomainEvents] ADD [OriginProvider] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NULL;
+
+GO
+
+ALTER TABLE [DomainEvents] ADD [OriginIntegrationId] UNIQUEIDENTIFIER NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0027' WHERE alembic_version.version_num = '0030';
+
+GO
+
 COMMIT;
 
 GO

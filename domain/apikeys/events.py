@@ -11,12 +11,13 @@ from domain.core.ports import IdGenerator
 from domain.core.principal import Principal
 from domain.core.wire import rfc3339
 from domain.journal.audit import AuditEntry, AuditTransaction
+from domain.journal.event_types import HubEvent
 from domain.journal.events import DomainEvent, build_event
 
-GENERATED = "APIKeyGenerated"
-REVOKED = "APIKeyRevoked"
-ROTATED = "APIKeyRotated"
-EXPIRED = "APIKeyExpired"
+GENERATED = HubEvent.APIKeyGenerated
+REVOKED = HubEvent.APIKeyRevoked
+ROTATED = HubEvent.APIKeyRotated
+EXPIRED = HubEvent.APIKeyExpired
 
 
 def generated(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
@@ -58,7 +59,9 @@ def expired(ids: IdGenerator, key: ApiKey, now: datetime) -> DomainEvent:
     return _event(ids, EXPIRED, key, data, now=now)
 
 
-def _event(ids: IdGenerator, type_: str, key: ApiKey, data: dict[str, Any], *, now: datetime) -> DomainEvent:
+def _event(
+    ids: IdGenerator, type_: HubEvent, key: ApiKey, data: dict[str, Any], *, now: datetime
+) -> DomainEvent:
     subject = f"apikey/{key.api_key_id}"
     return build_event(type_, data, event_id=ids.new(), tenant_id=key.tenant_id, subject=subject, at=now)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from domain.core.wire import rfc3339
 from domain.incoming.model import IncomingWebhook
-from domain.journal.events import DomainEvent, build_event, event_data
+from domain.journal.event_types import EventOrigin, HubEvent
+from domain.journal.events import DomainEvent, build_event, derived_id, event_data
 
-RECEIVED = "WebhookReceived"
+RECEIVED = HubEvent.WebhookReceived
 
 
 class NotRaisable(Exception):
@@ -30,19 +31,22 @@ def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
     return text
 
 
-def provider_event(webhook: IncomingWebhook, payload: str, traceparent: str | None) -> DomainEvent:
+def provider_event(
+    webhook: IncomingWebhook, provider: str, payload: str, traceparent: str | None
+) -> DomainEvent:
     """Return `<provider>.<type>` with the provider's own data; its subject is the integration's id.
 
     A retry raises it under an id of its own, so that subscribers receive it again."""
     own = str(webhook.incoming_webhook_id)
     return DomainEvent(
-        event_id=own if webhook.attempts == 1 else f"{own}.{webhook.attempts}",
+        event_id=own if webhook.attempts == 1 else derived_id(f"{own}.{webhook.attempts}"),
         tenant_id=webhook.tenant_id,
         type=webhook.event_type,
         data=payload,
         occurred_at=webhook.occurred_at or webhook.received_at,
         subject=str(webhook.integration_id),
         traceparent=traceparent,
+        origin=EventOrigin.of_provider(provider, webhook.integration_id),
     )
 
 
@@ -59,7 +63,7 @@ def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
     return build_event(
         RECEIVED,
         data,
-        event_id=f"{webhook.incoming_webhook_id}.received",
+        event_id=derived_id(f"{webhook.incoming_webhook_id}.received"),
         tenant_id=webhook.tenant_id,
         subject=webhook.integration_id,
         at=webhook.received_at,

@@ -101,7 +101,9 @@ class Inbox:
             webhook = self._webhook(integration, request, event, source_ip)
             if webhook.provider_event_id not in made:
                 webhook = replace(webhook, incoming_body_id=body_id)
-                made[webhook.provider_event_id] = self._raise(webhook, event, traceparent)
+                made[webhook.provider_event_id] = self._raise(
+                    webhook, event, integration.provider, traceparent
+                )
                 seconds = event.repeat_seconds or repeat_window
                 if seconds is not None and webhook.provider_event_id == event.content_digest:
                     windows[webhook.provider_event_id] = timedelta(seconds=seconds)
@@ -189,14 +191,16 @@ class Inbox:
             unsigned_fields=",".join(event.unsigned) or None,
         )
 
-    def _raise(self, webhook: IncomingWebhook, event: VerifiedEvent, traceparent: str | None) -> _Made:
+    def _raise(
+        self, webhook: IncomingWebhook, event: VerifiedEvent, provider: str, traceparent: str | None
+    ) -> _Made:
         if event.unreadable is not None:
             return _failed(webhook, event.unreadable), []
         try:
             payload = events.payload_of(event.data, self._event_max_bytes)
         except events.NotRaisable as error:
             return _failed(webhook, str(error)), []
-        raised = events.provider_event(webhook, payload, traceparent)
+        raised = events.provider_event(webhook, provider, payload, traceparent)
         return replace(webhook, event_id=raised.event_id), [events.received(webhook, traceparent), raised]
 
 

@@ -135,7 +135,8 @@ class IncomingRetries:
             after = replace(after, status=IncomingStatus.Processed, processed_at=self._clock.now())
         with self._transactions.write() as tx:
             if payload is not None:
-                raised = events.provider_event(after, payload, traceparent)
+                provider = tx.integrations.get(after.tenant_id, after.integration_id).provider
+                raised = events.provider_event(after, provider, payload, traceparent)
                 after = replace(after, event_id=raised.event_id)
                 tx.outbox.append([events.received(after, traceparent), raised])
             tx.incoming.update(principal.tenant_id, after)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from domain.incoming.model import IncomingEndpoint
 from domain.integrations.model import Integration, IntegrationStatus
+from domain.journal.event_types import prefix_of
 from domain.providers.contract import IncomingRequest, IntegrationType, ProviderProfile, VerifiedEvent
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -61,9 +62,8 @@ def _out_of_use(integration: Integration, disabled_types: Collection[Integration
 
 def event_type(provider: str, type_: str) -> str:
     """Return `<provider>.<type>`, in characters that an event type may have; the provider is in lower case."""
-    prefix = _NOT_IN_TYPE.sub("", provider).lower()
     reduced = _NOT_IN_TYPE.sub(".", type_).strip(".") or "event"
-    return f"{prefix}.{reduced}"[:_TYPE_MAX]
+    return f"{prefix_of(provider)}.{reduced}"[:_TYPE_MAX]
 
 
 def stored_event_id(event_id: str) -> str:

@@ -13,16 +13,17 @@ from domain.core.realtime import INTEGRATION_HEALTH, Realtime
 from domain.core.tracing import Span, SpanKind, Tracer
 from domain.core.wire import rfc3339
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.journal.event_types import HubEvent
 from domain.journal.events import DomainEvent, build_event
 from domain.providers.contract import IntegrationType
 
-STATUS_CHANGED = "IntegrationStatusChanged"
-HEALTH_CHANGED = "IntegrationHealthChanged"
+STATUS_CHANGED = HubEvent.IntegrationStatusChanged
+HEALTH_CHANGED = HubEvent.IntegrationHealthChanged
 
-_CONNECTED: Mapping[IntegrationType, str] = {
-    IntegrationType.PaymentGateway: "PaymentGatewayConnected",
-    IntegrationType.EmailService: "EmailServiceConnected",
-    IntegrationType.SMSService: "SMSServiceConnected",
+_CONNECTED: Mapping[IntegrationType, HubEvent] = {
+    IntegrationType.PaymentGateway: HubEvent.PaymentGatewayConnected,
+    IntegrationType.EmailService: HubEvent.EmailServiceConnected,
+    IntegrationType.SMSService: HubEvent.SMSServiceConnected,
 }
 
 
@@ -59,7 +60,7 @@ def health_event(
 
 
 def _event(
-    ids: IdGenerator, type_: str, integration: Integration, data: Mapping[str, Any], *, now: datetime
+    ids: IdGenerator, type_: HubEvent, integration: Integration, data: Mapping[str, Any], *, now: datetime
 ) -> DomainEvent:
     tenant_id, subject = integration.tenant_id, integration.integration_id
     return build_event(type_, data, event_id=ids.new(), tenant_id=tenant_id, subject=subject, at=now)
@@ -67,7 +68,7 @@ def _event(
 
 def _specified(
     before: Integration, after: Integration, who: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[HubEvent, dict[str, Any]]]:
     """Yield type and data of the events of section 3.1.
 
     A payment gateway that is only suspended is still configured. A calendar that stops being active is disabled."""
@@ -76,16 +77,19 @@ def _specified(
     if kind == IntegrationType.CalendarSync:
         about = {"integrationId": str(after.integration_id), "calendarType": after.provider}
         if _runs(after) and not _runs(before):
-            yield "CalendarSyncEnabled", {**about, "enabledBy": who}
+            yield HubEvent.CalendarSyncEnabled, {**about, "enabledBy": who}
         elif _runs(before) and not _runs(after):
-            yield "CalendarSyncDisabled", {**about, "disabledBy": who}
+            yield HubEvent.CalendarSyncDisabled, {**about, "disabledBy": who}
     elif becomes_active and kind in _CONNECTED and before.status != IntegrationStatus.Suspended:
         yield _CONNECTED[kind], {**_about(after), "configuredBy": who}
     elif (
         kind == IntegrationType.PaymentGateway
         and after.status == IntegrationStatus.Disconnected != before.status
     ):
-        yield "PaymentGatewayDisconnected", {**_about(after), "disconnectedBy": who, "reason": after.reason}
+        yield (
+            HubEvent.PaymentGatewayDisconnected,
+            {**_about(after), "disconnectedBy": who, "reason": after.reason},
+        )
 
 
 def _runs(integration: Integration) -> bool:

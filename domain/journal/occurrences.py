@@ -16,10 +16,11 @@ from domain.core.errors import Unavailable
 from domain.core.ports import QueueMessage, QueueSender
 from domain.core.transaction import Transaction, Transactions
 from domain.core.wire import rfc3339
+from domain.journal.event_types import HubEvent
 
-RAISED: Final = "AlertRaised"
-RECOVERED: Final = "AlertRecovered"
-CLOSED: Final = "AlertClosed"
+RAISED: Final = HubEvent.AlertRaised
+RECOVERED: Final = HubEvent.AlertRecovered
+CLOSED: Final = HubEvent.AlertClosed
 ALERT_EVENTS: Final = frozenset({RAISED, RECOVERED, CLOSED})
 
 #: Whose alerts are about the hub itself and no tenant's business.

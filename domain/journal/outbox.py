@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from domain.core.errors import Unavailable, ValidationFailed
+from domain.core.errors import FieldError, Unavailable, ValidationFailed
 from domain.core.json_text import check_json, cut_members
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
+from domain.core.wire import rfc3339
+from domain.journal.event_types import FROM_PLATFORM, ReservedTypes
 from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, check_payload
 from domain.journal.ports import EventRef, OutboxTransaction
 from domain.journal.raising import ENVELOPE_BYTES
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
 _IDS_PER_MESSAGE = 100
+_MOST_AHEAD = timedelta(days=1)
 
 
 def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
@@ -37,6 +40,45 @@ def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
     ]
 
 
+class ReservedType(ValidationFailed):
+    """A message of the queue raises what only the hub and its integrations do, in the name of a tenant."""
+
+    def __init__(self, errors: Sequence[FieldError], *, tenant_id: UUID, event: RaiseEvent) -> None:
+        super().__init__(errors[0].detail, errors, code="reserved-type")
+        self.tenant_id = tenant_id
+        self.event = event
+
+
+def check_types(reserved: ReservedTypes, named: Iterable[tuple[str, str]]) -> None:
+    """Raise ValidationFailed where one of (type, pointer) is reserved, naming each."""
+    if errors := _reserved_among(reserved, named):
+        raise ValidationFailed(errors[0].detail, errors, code="reserved-type")
+
+
+def _reserved_among(reserved: ReservedTypes, named: Iterable[tuple[str, str]]) -> list[FieldError]:
+    return [
+        FieldError(
+            pointer,
+            f"`{type_}` is reserved: only the hub and its integrations raise `{entry}`. "
+            "GET /api/events/reserved-types lists what is.",
+        )
+        for type_, pointer in named
+        if (entry := reserved.reserving(type_)) is not None
+    ]
+
+
+def _check_moments(events: Iterable[tuple[RaiseEvent, str]], now: datetime) -> None:
+    """Raise ValidationFailed for what is to happen more than a day from now: clocks differ, but not that much."""
+    detail = f"It lies more than a day ahead of the hub's clock ({rfc3339(now)})."
+    errors = [
+        FieldError(f"{pointer}/occurredAt", detail)
+        for event, pointer in events
+        if event.occurred_at is not None and event.occurred_at - now > _MOST_AHEAD
+    ]
+    if errors:
+        raise ValidationFailed(f"`occurredAt`: {detail}", errors)
+
+
 class EventService:
     """Use cases of `POST /api/events` and of the queue `domain-events`."""
 
@@ -48,12 +90,14 @@ class EventService:
         ids: IdGenerator,
         *,
         max_bytes: int,
+        reserved: ReservedTypes,
     ) -> None:
         self._transactions = transactions
         self._queue = queue
         self._clock = clock
         self._ids = ids
         self._max_bytes = max_bytes
+        self._reserved = reserved
 
     def accept(
         self,
@@ -65,15 +109,18 @@ class EventService:
     ) -> Accepted:
         """Store all of the events in one transaction, or none. Raises Forbidden, ValidationFailed, TooLarge.
 
-        `in_batch` says where the pointers of errors begin."""
+        - `reserved-type` refuses what only the hub and its integrations raise.
+        - `in_batch` says where the pointers of errors begin."""
         principal.require(EVENTS_WRITE)
         pointer = "/events/{}" if in_batch else ""
         tenant_id = principal.tenant_id
         named = [(event, pointer.format(index)) for index, event in enumerate(events)]
+        check_types(self._reserved, [(event.type, f"{place}/type") for event, place in named])
+        _check_moments(named, self._clock.now())
         return self._store([self._row(tenant_id, event, traceparent, place) for event, place in named])
 
     def accept_message(self, body: str, message_id: str) -> EventRef:
-        """Store one event that another module sent straight to the queue. Raises ValidationFailed.
+        """Store one event that another module sent straight to the queue. Raises ReservedType, ValidationFailed.
 
         Its `tenantId` names the tenant; the message id makes it idempotent when the event has no id."""
         if len(body) > self._max_bytes + ENVELOPE_BYTES:
@@ -88,6 +135,9 @@ class EventService:
             event = RaiseEvent.model_validate(fields, by_alias=True, by_name=False)
         except (ValidationFailed, ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValidationFailed("The message is not an event.") from error
+        if errors := _reserved_among(self._reserved, [(event.type, "/type")]):
+            raise ReservedType(errors, tenant_id=tenant_id, event=event)
+        _check_moments([(event, "")], self._clock.now())
         row = self._row(tenant_id, event, None, "")
         self._store([row])
         return EventRef(tenant_id, row.event_id)
@@ -129,6 +179,7 @@ class EventService:
             occurred_at=event.occurred_at or self._clock.now(),
             subject=event.subject,
             traceparent=traceparent,
+            origin=FROM_PLATFORM,
         )
         check_payload(row.size, self._max_bytes, pointer)
         return row

@@ -21,7 +21,8 @@ from domain.integrations.ports import IntegrationTransaction
 from domain.integrations.rules import MOVES, Move, moved
 from domain.integrations.validation import CredentialValidator, ValidationResult
 from domain.journal.audit import AuditEntry
-from domain.journal.events import build_event
+from domain.journal.event_types import HubEvent
+from domain.journal.events import build_event, derived_id
 from domain.oauth.clients import OAuthClients
 from domain.oauth.grants import GrantStore, StaleGrant
 from domain.oauth.model import (
@@ -39,7 +40,7 @@ from domain.providers.contract import ProviderFailure
 
 logger = logging.getLogger("hub.oauth")
 
-AUTHORIZED = "IntegrationAuthorized"
+AUTHORIZED = HubEvent.IntegrationAuthorized
 _CODE_MAX = 4096
 _MOVED = "An address of the integration changed since the authorisation was begun; begin it again."
 
@@ -246,7 +247,9 @@ class CallbackHandler:
             AUTHORIZED,
             data,
             # One event an authorization, however often its end is repeated.
-            event_id=f"oauth-{integration.integration_id.hex}-{int(grant.authorized_at.timestamp() * 1000)}",
+            event_id=derived_id(
+                f"oauth-{integration.integration_id.hex}-{int(grant.authorized_at.timestamp() * 1000)}"
+            ),
             tenant_id=integration.tenant_id,
             subject=integration.integration_id,
             at=self._clock.now(),

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
-from domain.core.principal import guid
 from domain.core.transaction import Transactions
 from domain.integrations.model import Integration
+from domain.journal.event_types import HubEvent
 from domain.journal.events import DomainEvent
 from domain.providers.contract import IntegrationType
 from domain.sync.execution import ExecutionLog
@@ -55,7 +55,7 @@ def nudge(
 
 
 #: What tells that a calendar was connected; one without OAuth is connected when it is enabled.
-AUTHORIZED, _ENABLED = "IntegrationAuthorized", "CalendarSyncEnabled"
+AUTHORIZED, _ENABLED = HubEvent.IntegrationAuthorized, HubEvent.CalendarSyncEnabled
 
 
 class InitialSyncs:
@@ -67,23 +67,22 @@ class InitialSyncs:
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Queue a request for each event; a repeat requests the same job again. Raises Unavailable."""
         messages = [
-            message for event in events if event.type in (AUTHORIZED, _ENABLED) for message in _initial(event)
+            message
+            for event in events
+            if event.is_of_hub(AUTHORIZED, _ENABLED)
+            for message in _initial(event)
         ]
         if messages:
             self._queue.send(SYNC_JOBS_QUEUE, messages)
 
 
 def _initial(event: DomainEvent) -> list[QueueMessage]:
-    try:
-        data = json.loads(event.data)
-    except RecursionError:
-        return []
-    integration_id = guid(data.get("integrationId")) if isinstance(data, dict) else None
-    if integration_id is None or data.get("integrationType") not in (None, "CalendarSync"):
+    data = json.loads(event.data)
+    if data.get("integrationType") not in (None, "CalendarSync"):
         return []
     initial = {
         "tenantId": str(event.tenant_id),
-        "integrationId": str(integration_id),
+        "integrationId": data["integrationId"],
         "eventId": event.event_id,
         "eventType": event.type,
         "traceparent": event.traceparent,

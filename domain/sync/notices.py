@@ -12,6 +12,7 @@ from domain.core.ports import IdGenerator
 from domain.core.tracing import Attributes, AttributeValue, Span, SpanKind, Tracer, trace_fields
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit import AuditEntry
+from domain.journal.event_types import HubEvent
 from domain.journal.events import DomainEvent, build_event
 from domain.journal.occurrences import occurrence
 from domain.journal.signals import Signal, Sketch, SubjectKind, Tally, hour_of
@@ -35,7 +36,7 @@ def initiated_event(ids: IdGenerator, job: SyncJob, now: datetime) -> DomainEven
         "resumedFrom": str(job.resumed_from) if job.resumed_from else None,
     }
     return build_event(
-        "DataSyncInitiated",
+        HubEvent.DataSyncInitiated,
         data,
         event_id=ids.new(),
         tenant_id=job.tenant_id,
@@ -93,16 +94,16 @@ def _ended_events(ids: IdGenerator, job: SyncJob, now: datetime) -> list[DomainE
         "status": job.status.name,
     }
     done = {**about, "recordsProcessed": job.records_processed}
-    raised: dict[str, dict[str, Any]] = {}
+    raised: dict[HubEvent, dict[str, Any]] = {}
     if job.status in (SyncStatus.Completed, SyncStatus.PartialSuccess):
         seconds = (now - (job.chain_began_at or job.started_at or job.created_at)).total_seconds()
-        raised["DataSyncCompleted"] = {**done, "duration": round(seconds, 3)}
+        raised[HubEvent.DataSyncCompleted] = {**done, "duration": round(seconds, 3)}
     if job.status in (SyncStatus.Failed, SyncStatus.PartialSuccess):
         failed = {"recordsFailed": job.records_failed, "errorMessage": error_message(job)}
         resumed_by = str(job.resumed_by) if job.resumed_by else None
-        raised["DataSyncFailed"] = {**about, **failed, "resumedBy": resumed_by}
+        raised[HubEvent.DataSyncFailed] = {**about, **failed, "resumedBy": resumed_by}
     if job.status == SyncStatus.Cancelled:
-        raised["DataSyncCancelled"] = done
+        raised[HubEvent.DataSyncCancelled] = done
     return [
         build_event(
             type_, data, event_id=ids.new(), tenant_id=job.tenant_id, subject=job.data_sync_job_id, at=now

@@ -15,10 +15,20 @@ from domain.core.permissions import WEBHOOK_MANAGE
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
+from domain.journal.event_types import FROM_TEST, ReservedTypes
 from domain.journal.events import DomainEvent, check_payload, event_data
+from domain.journal.outbox import check_types
 from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
-from domain.webhooks.model import Delivery, DeliveryStatus, Replay, TestWebhook, Webhook, WebhookState
+from domain.webhooks.model import (
+    TEST_EVENT,
+    Delivery,
+    DeliveryStatus,
+    Replay,
+    TestWebhook,
+    Webhook,
+    WebhookState,
+)
 from domain.webhooks.notices import record_act
 from domain.webhooks.ports import (
     ClaimedDelivery,
@@ -54,6 +64,7 @@ class DeliveryService:
         expiry: timedelta,
         lease_margin_seconds: int,
         event_max_bytes: int,
+        reserved: ReservedTypes,
     ) -> None:
         self._transactions = transactions
         self._queue = queue
@@ -63,6 +74,7 @@ class DeliveryService:
         self._expiry = expiry
         self._lease_margin_seconds = lease_margin_seconds
         self._event_max_bytes = event_max_bytes
+        self._reserved = reserved
 
     def page(
         self, principal: Principal, webhook_id: UUID, filter_: DeliveryFilter, page: PageRequest
@@ -127,8 +139,12 @@ class DeliveryService:
         return Replayed(reset.changed, more=len(found) > REPLAY_AT_MOST)
 
     async def test(self, principal: Principal, webhook_id: UUID, command: TestWebhook) -> Delivery:
-        """Post a sample event now, as a delivery that is never retried. Raises NotFound, ValidationFailed, TooLarge."""
+        """Post a sample event now, as a delivery that is never retried. Raises NotFound, ValidationFailed, TooLarge.
+
+        It is signed as every event is, so it may not have a type of the hub or a provider, `webhook.test` aside."""
         principal.require(WEBHOOK_MANAGE)
+        if command.event_type != TEST_EVENT:
+            check_types(self._reserved, [(command.event_type, "/eventType")])
         claimed = await asyncio.to_thread(self._prepare_test, principal, webhook_id, command)
         await self._engine.attempt_now(claimed)
         return await asyncio.to_thread(self.get, principal, webhook_id, claimed.webhook_delivery_id)
@@ -146,6 +162,7 @@ class DeliveryService:
             data=data,
             occurred_at=now,
             subject=f"webhook/{webhook_id}",
+            origin=FROM_TEST,
         )
         check_payload(event.size, self._event_max_bytes)
         new = NewDelivery(self._ids.new(), webhook_id, event, is_held=False, is_test=True)

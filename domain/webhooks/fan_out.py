@@ -16,9 +16,10 @@ from domain.core.errors import ValidationFailed
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.tracing import UNTRACED, SpanKind, Tracer, queue_attributes, spans
 from domain.core.transaction import Transactions
+from domain.journal.audit import AuditEntry
 from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
-from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
+from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, ReservedType
 from domain.journal.ports import EventRef
 from domain.webhooks.ports import Due, NewDelivery, PipelineTransaction, Subscriber
 from domain.webhooks.rules import is_about, line_of, subscriptions_for
@@ -133,11 +134,14 @@ class FanOut:
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
         """Fan out the events that (body, message id) pairs announce or carry; return how many deliveries are new.
 
-        A message that is no event becomes an alert: it can never succeed, the others must go on. Raises Unavailable."""
+        A message that is no event, or one that only the hub may raise, becomes an alert: it can never succeed, the
+        others must go on. Raises Unavailable."""
         refs: list[EventRef] = []
         for body, message_id in messages:
             try:
                 refs += self._refs(body, message_id)
+            except ReservedType as refused:
+                self._refuse(refused, message_id)
             except ValidationFailed as error:
                 logger.error("message is not an event", extra={"messageId": message_id})
                 data = {"subject": "domain-events", "messageId": message_id, "detail": error.detail}
@@ -146,6 +150,20 @@ class FanOut:
         unique = list(dict.fromkeys(refs))
         starts = range(0, len(unique), EVENTS_PER_TRANSACTION)
         return sum(self.fan_out(unique[start : start + EVENTS_PER_TRANSACTION]) for start in starts)
+
+    def _refuse(self, refused: ReservedType, message_id: str) -> None:
+        """Tell the tenant that somebody raised, in its name, what only the hub can know."""
+        tenant_id, event = refused.tenant_id, refused.event
+        about = {"eventType": event.type, "messageId": message_id}
+        logger.error("event of a reserved type refused", extra={**about, "tenantId": str(tenant_id)})
+        detail = f"A message on the queue {DOMAIN_EVENTS_QUEUE} was refused. {refused.detail}"
+        data = {"subject": DOMAIN_EVENTS_QUEUE, "detail": detail, **about}
+        forged = occurrence("security-violation", data, self._clock.now(), tenant_id=tenant_id)
+        self._queue.send(ALERTS_QUEUE, [message_of(forged)])
+        with self._transactions.write() as tx:
+            entry = AuditEntry("event.refused", "event", event.id or message_id, after=about)
+            tx.audit.append(tenant_id, entry)
+            tx.commit()
 
     def fan_out(self, refs: Sequence[EventRef]) -> int:
         """Store the deliveries of these events, one transaction for 32 MiB, and send them; return how many are new."""
@@ -232,7 +250,7 @@ def _size(events: Sequence[DomainEvent]) -> int:
 
 def _matches(tx: PipelineTransaction, events: Sequence[DomainEvent]) -> list[tuple[DomainEvent, Subscriber]]:
     """Pair each event with the webhooks that are subscribed to it, each of them once."""
-    names = [(event.tenant_id, name) for event in events for name in subscriptions_for(event.type)]
+    names = [(event.tenant_id, name) for event in events for name in subscriptions_for(event)]
     by_name: dict[tuple[UUID, str], list[Subscriber]] = {}
     for subscriber in tx.pipeline.subscribers(names):
         by_name.setdefault((subscriber.tenant_id, subscriber.event_type), []).append(subscriber)
@@ -240,7 +258,7 @@ def _matches(tx: PipelineTransaction, events: Sequence[DomainEvent]) -> list[tup
     for event in events:
         matched = {
             subscriber.webhook_id: subscriber
-            for name in subscriptions_for(event.type)
+            for name in subscriptions_for(event)
             for subscriber in by_name.get((event.tenant_id, name), ())
             if subscriber.integration_id is None or is_about(event, subscriber.integration_id)
         }

@@ -14,13 +14,14 @@ from pydantic import Field, StringConstraints
 from domain.core.json_text import JsonText, cut_members, read_kept
 from domain.core.text_length import TextConstraints
 from domain.core.wire import Command, UtcMoment
+from domain.journal.event_types import HubEvent
 from domain.journal.events import EventType
 
 #: Types of events the hub raises about deliveries. They reach only webhooks that name them, never by wildcard,
 #: and a delivery of one raises no further one: no loop.
-SENT = "WebhookSent"
-DELIVERY_FAILED = "WebhookDeliveryFailed"
-DISABLED = "WebhookDisabled"
+SENT = HubEvent.WebhookSent
+DELIVERY_FAILED = HubEvent.WebhookDeliveryFailed
+DISABLED = HubEvent.WebhookDisabled
 DELIVERY_EVENTS = frozenset({SENT, DELIVERY_FAILED})
 TEST_EVENT = "webhook.test"
 VERIFICATION_EVENT = "webhook.verification"

@@ -100,7 +100,7 @@ def delivery_signals(results: Sequence[AttemptResult], now: datetime) -> list[Si
     by_webhook: dict[tuple[UUID, UUID], list[AttemptResult]] = {}
     for result in results:
         # An alert about failing deliveries must not live on the failing deliveries of itself.
-        if result.claimed.event.type in ALERT_EVENTS:
+        if result.claimed.event.may_be_of_hub(ALERT_EVENTS):
             continue
         endpoint = result.claimed.endpoint
         by_webhook.setdefault((endpoint.tenant_id, endpoint.webhook_id), []).append(result)

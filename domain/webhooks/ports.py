@@ -230,10 +230,12 @@ class EndpointHealth:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredDelivery:
+    """`is_about_delivery`: of an event that the hub raised about another delivery."""
+
     webhook_delivery_id: UUID
     webhook_id: UUID
     tenant_id: UUID
-    event_type: str
+    is_about_delivery: bool
     attempt_count: int
     was_held: bool
     is_test: bool = False

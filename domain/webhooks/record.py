@@ -152,7 +152,7 @@ class ResultRecorder:
 
     def _raise_events(self, tx: PipelineTransaction, kept: Sequence[AttemptResult], now: datetime) -> None:
         """Raise WebhookSent and WebhookDeliveryFailed; a delivery of one of these raises none: there is no loop."""
-        results = [result for result in kept if result.claimed.event.type not in DELIVERY_EVENTS]
+        results = [result for result in kept if not result.claimed.event.may_be_of_hub(DELIVERY_EVENTS)]
         heard = listeners(tx, {result.claimed.endpoint.tenant_id for result in results})
         told = [
             result for result in results if (result.claimed.endpoint.tenant_id, _event_type(result)) in heard
@@ -168,7 +168,7 @@ def listeners(tx: PipelineTransaction, tenants: Collection[UUID]) -> set[tuple[U
     """Return the (tenant, event type) pairs of events about deliveries that somebody subscribed to.
 
     Each attempt has such an event, so those without a subscriber are not stored."""
-    names = [(tenant, name) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
+    names = [(tenant, name.value) for tenant in tenants for name in (SENT, DELIVERY_FAILED)]
     found = tx.pipeline.subscribers(names) if names else ()
     return {(subscriber.tenant_id, subscriber.event_type) for subscriber in found}
 
@@ -179,7 +179,7 @@ def tallies(results: Sequence[AttemptResult]) -> list[EndpointTally]:
         key = result.claimed.endpoint.webhook_id
         tally = by_webhook.get(key, EndpointTally(key))
         delivered = result.delivery_status == DeliveryStatus.Delivered
-        if result.claimed.event.type not in ALERT_EVENTS:
+        if not result.claimed.event.may_be_of_hub(ALERT_EVENTS):
             streak = tally.streak + 1 if delivered else 0
             tally = replace(tally, streak=streak, broken=tally.broken or not delivered)
         by_webhook[key] = replace(

@@ -57,13 +57,15 @@ def should_disable(
     return None
 
 
-def subscriptions_for(event_type: str) -> list[str]:
-    """Return the subscription names that match an event type: itself, each `prefix.*`, and `*`."""
-    if event_type in DELIVERY_EVENTS:
-        return [event_type]
-    parts = event_type.split(".")
+def subscriptions_for(event: DomainEvent) -> list[str]:
+    """Return the subscription names that match an event's type: itself, each `prefix.*`, and `*`.
+
+    The hub's events about deliveries match by their name alone."""
+    if event.may_be_of_hub(DELIVERY_EVENTS):
+        return [event.type]
+    parts = event.type.split(".")
     prefixes = [".".join(parts[:length]) + ".*" for length in range(1, len(parts))]
-    return [event_type, *prefixes, "*"]
+    return [event.type, *prefixes, "*"]
 
 
 def is_about(event: DomainEvent, integration_id: UUID) -> bool:

@@ -85,6 +85,7 @@ class EndpointVerifier:
             "type": VERIFICATION_EVENT,
             "timestamp": rfc3339(now),
             "id": message_id,
+            "origin": {"kind": "hub"},
             "data": {"challenge": challenge, "webhookId": str(webhook_id)},
         }
         body = json.dumps(event, separators=(",", ":")).encode()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.core.wire import rfc3339
+from domain.journal.event_types import EventOrigin
 from domain.journal.events import DomainEvent
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix, not a secret
@@ -45,10 +46,18 @@ def signed_headers(
 def event_body(event: DomainEvent) -> bytes:
     """Return the posted JSON, the same bytes on every attempt. `data` is already JSON text."""
     subject = f',"subject":{_text(event.subject)}' if event.subject is not None else ""
+    origin = "" if event.origin is None else f',"origin":{_origin(event.origin)}'
     return (
         f'{{"type":{_text(event.type)},"timestamp":"{rfc3339(event.occurred_at)}",'
-        f'"id":{_text(event.event_id)}{subject},"data":{event.data}}}'
+        f'"id":{_text(event.event_id)}{subject}{origin},"data":{event.data}}}'
     ).encode()
+
+
+def _origin(origin: EventOrigin) -> str:
+    told = {"kind": origin.kind.name.lower()}
+    if origin.provider is not None:
+        told |= {"provider": origin.provider, "integrationId": str(origin.integration_id)}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def _text(value: str) -> str:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from domain.core.ports import Clock, IdGenerator, QueueSender
 from domain.core.transaction import Transactions, each_step, in_steps
 from domain.webhooks.fan_out import MESSAGE_GRACE, send_deliveries
-from domain.webhooks.model import DELIVERY_EVENTS, DELIVERY_FAILED
+from domain.webhooks.model import DELIVERY_FAILED
 from domain.webhooks.notices import delivery_expired
 from domain.webhooks.ports import EndpointTally, PipelineTransaction, Requeued
 from domain.webhooks.record import listeners
@@ -87,7 +87,7 @@ class RetryProcessor:
         )
         tallies = [EndpointTally(webhook_id, failed_for_good=count) for webhook_id, count in failed.items()]
         tx.pipeline.tally(tallies, now)
-        told = [delivery for delivery in expired if delivery.event_type not in DELIVERY_EVENTS]
+        told = [delivery for delivery in expired if not delivery.is_about_delivery]
         heard = listeners(tx, {delivery.tenant_id for delivery in told})
         told = [delivery for delivery in told if (delivery.tenant_id, DELIVERY_FAILED) in heard]
         tx.outbox.append([delivery_expired(self._ids, delivery, now) for delivery in told])

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from domain.journal.audit_log import AuditService
 from domain.journal.audit_signing import AuditHeads
+from domain.journal.event_types import ReservedTypes, reserved_types
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
 from domain.journal.usage import TenantUsageService, UsageMeter
@@ -16,8 +17,18 @@ from infra.audit_signing import holds
 @builds
 def event_service(hub: Hub) -> EventService:
     return EventService(
-        hub.transactions, hub.queue, hub.clock, hub.ids, max_bytes=hub.settings.event_max_bytes
+        hub.transactions,
+        hub.queue,
+        hub.clock,
+        hub.ids,
+        max_bytes=hub.settings.event_max_bytes,
+        reserved=hub.use(ReservedTypes),
     )
+
+
+@builds
+def reserved(hub: Hub) -> ReservedTypes:
+    return reserved_types(hub.catalogue.providers)
 
 
 @builds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain.journal.event_types import ReservedTypes
 from domain.journal.outbox import EventService
 from domain.monitoring.alerts.intake import DisabledWebhooks
 from domain.sync.dispatch import InitialSyncs
@@ -81,6 +82,7 @@ def delivery_service(hub: Hub) -> DeliveryService:
         expiry=_expiry(hub.settings),
         lease_margin_seconds=hub.settings.delivery_lease_margin_seconds,
         event_max_bytes=hub.settings.event_max_bytes,
+        reserved=hub.use(ReservedTypes),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from domain.core.errors import Unavailable
+from domain.journal.event_types import FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
 from domain.webhooks.model import (
@@ -94,6 +95,7 @@ class SqlWorld:
             data='{"booking":42}',
             occurred_at=self.clock.now(),
             subject="booking/42",
+            origin=FROM_PLATFORM,
         )
 
     def events(self, count: int, *, tenant: UUID | None = None) -> list[DomainEvent]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from domain.core.ports import Clock, QueueSender
-from domain.core.principal import guid
 from domain.core.text_length import cut
 from domain.core.transaction import Transactions, repeated
 from domain.journal.events import DomainEvent
@@ -113,10 +112,6 @@ def _is_occurrence(body: str) -> bool:
     return True
 
 
-#: Bytes; more than the hub's own event about a disabled webhook ever has.
-_OWN_BYTES = 8 * 1024
-
-
 class DisabledWebhooks:
     """A consumer of the fan-out that sends an occurrence for each webhook that the hub disabled."""
 
@@ -126,23 +121,13 @@ class DisabledWebhooks:
     def consume(self, events: Sequence[DomainEvent]) -> None:
         """Send the occurrences. Raises Unavailable; then the events are fanned out again."""
         messages = [
-            message_of(occurrence("webhook-disabled", data, event.occurred_at, tenant_id=event.tenant_id))
+            message_of(
+                occurrence(
+                    "webhook-disabled", json.loads(event.data), event.occurred_at, tenant_id=event.tenant_id
+                )
+            )
             for event in events
-            if event.type == DISABLED and (data := _disabled(event)) is not None
+            if event.is_of_hub(DISABLED)
         ]
         if messages:
             self._queue.send(ALERTS_QUEUE, messages)
-
-
-def _disabled(event: DomainEvent) -> Mapping[str, Any] | None:
-    """Return the data of the hub's own event about a disabled webhook; None of any other.
-
-    Anyone may raise an event with this name, and the queue does not accept every size."""
-    if event.size > _OWN_BYTES:
-        return None
-    try:
-        data: Any = json.loads(event.data)
-    except RecursionError:
-        return None
-    is_ours = guid(data.get("webhookId")) is not None and isinstance(data.get("reason"), str)
-    return data if is_ours else None

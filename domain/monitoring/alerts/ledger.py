@@ -11,7 +11,7 @@ from typing import Any
 from domain.core.ports import IdGenerator
 from domain.core.realtime import ALERT_CHANGED, Realtime
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, build_event
+from domain.journal.events import DomainEvent, build_event, derived_id
 from domain.journal.occurrences import CLOSED, PLATFORM, RAISED, RECOVERED
 from domain.monitoring.alerts.model import (
     Alert,
@@ -56,7 +56,7 @@ def event_of(alert: Alert) -> DomainEvent:
     return build_event(
         type_,
         data,
-        event_id=f"{alert.alert_id}.{change}{again}",
+        event_id=derived_id(f"{alert.alert_id}.{change}{again}"),
         tenant_id=alert.tenant_id,
         subject=alert.subject,
         at=alert.recovered_at or alert.opened_at,

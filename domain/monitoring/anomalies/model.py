@@ -8,9 +8,10 @@ from enum import IntEnum, StrEnum
 from typing import Final
 from uuid import UUID
 
+from domain.journal.event_types import HubEvent
 from domain.journal.signals import SubjectKind
 
-DETECTED: Final = "AnomalyDetected"
+DETECTED: Final = HubEvent.AnomalyDetected
 
 
 class Metric(StrEnum):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from domain.core.errors import NotFound
 from domain.core.wire import rfc3339
-from domain.journal.events import DomainEvent, build_event
+from domain.journal.events import DomainEvent, build_event, derived_id
 from domain.journal.occurrences import Occurrence, occurrence
 from domain.journal.signals import SubjectKind
 from domain.monitoring.anomalies.model import DETECTED, Anomaly, AnomalySubject, Deviation, Metric
@@ -65,7 +65,7 @@ def event_of(anomaly: Anomaly) -> DomainEvent:
     return build_event(
         DETECTED,
         _data(anomaly),
-        event_id=f"{anomaly.anomaly_id}.detected",
+        event_id=derived_id(f"{anomaly.anomaly_id}.detected"),
         tenant_id=anomaly.tenant_id,
         subject=anomaly.subject.subject_id,
         at=anomaly.last_seen_at,

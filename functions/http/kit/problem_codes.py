@@ -295,6 +295,12 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "else than before. `detail` names the fields that changed, `errors` the secrets.",
         "Send those secrets with the change, as they are or new ones; a mask does not count.",
     ),
+    "reserved-type": ProblemCode(
+        422,
+        "An event, or a test of a webhook, has a type that only the hub and its integrations raise.",
+        "Choose a type of your own; `GET /api/events/reserved-types` lists those that are reserved. An event of a "
+        "provider comes through its integration.",
+    ),
     "address-not-allowed": ProblemCode(
         422,
         "The URL resolves to an address that the hub never calls, such as one in a private network.",

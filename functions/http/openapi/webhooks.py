@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from domain.journal.event_types import OriginKind
 from functions.http.openapi.components import Json
 
 _MOMENT: Json = {"type": "string", "format": "date-time"}
@@ -21,7 +22,29 @@ SCHEMAS: Json = {
                 "description": "What the event is about; absent when it has no subject",
                 "examples": ["booking/42"],
             },
+            "origin": {"$ref": "#/components/schemas/EventOrigin"},
             "data": {"type": "object", "description": "The payload of the event"},
+        },
+    },
+    "EventOrigin": {
+        "type": "object",
+        "description": "Who raised the event. Act on it, not on how a type is named. Absent of events that were "
+        "stored before the hub noted it.",
+        "required": ["kind"],
+        "properties": {
+            "kind": {
+                "type": "string",
+                "enum": [kind.name.lower() for kind in OriginKind],
+                "description": "`platform`: another module, through `POST /api/events` or the queue. `hub`: the hub "
+                "itself. `provider`: a provider, whose signature the hub verified. `test`: a person who tries the "
+                "webhook.",
+            },
+            "provider": {"type": "string", "description": "Of `provider` alone", "examples": ["Stripe"]},
+            "integrationId": {
+                "type": "string",
+                "format": "uuid",
+                "description": "Of `provider` alone: the integration that received it",
+            },
         },
     },
     "VerificationRequest": {
@@ -32,6 +55,7 @@ SCHEMAS: Json = {
             "type": {"type": "string", "const": "webhook.verification"},
             "timestamp": _MOMENT,
             "id": {"type": "string"},
+            "origin": {"$ref": "#/components/schemas/EventOrigin"},
             "data": {
                 "type": "object",
                 "required": ["challenge", "webhookId"],
@@ -94,12 +118,14 @@ _EVENT_EXAMPLE: Json = {
     "timestamp": "2025-12-22T10:00:00.000000Z",
     "id": "booking-42-confirmed",
     "subject": "booking/42",
+    "origin": {"kind": "platform"},
     "data": {"bookingId": 42, "seats": 2},
 }
 _VERIFICATION_EXAMPLE: Json = {
     "type": "webhook.verification",
     "timestamp": "2025-12-22T10:00:00.000000Z",
     "id": "019b4c3e-8f4c-7c6e-9d0e-2f6d5f1c8a11",
+    "origin": {"kind": "hub"},
     "data": {
         "challenge": "Zx1mJ0c7p2V8k3qT5wYbN4rL6hG9sDfA0uEiOxPzKcM",
         "webhookId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",

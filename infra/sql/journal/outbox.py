@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
 from domain.core.ports import Clock
+from domain.journal.event_types import EventOrigin, OriginKind
 from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
 from infra.observability.trace import current_header
@@ -20,6 +22,20 @@ from infra.sql.statements import EVER, checked_last, chunks, guarded_by_unique_k
 from infra.sql.webhooks.tables import webhook_deliveries
 
 _e = domain_events.c
+#: What `event_of_row` reads, in this order.
+EVENT_COLUMNS = (
+    _e.EventId,
+    _e.TenantId,
+    _e.EventType,
+    _e.Payload,
+    _e.OccurredAt,
+    _e.Subject,
+    _e.TraceParent,
+    _e.Sequence,
+    _e.Origin,
+    _e.OriginProvider,
+    _e.OriginIntegrationId,
+)
 # inline: nobody asks for the new Sequence
 _INSERT = insert(domain_events).inline()
 # UQ_DomainEvent_Id
@@ -27,9 +43,9 @@ _KNOWN = select(_e.EventId).where(
     _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
 )
 # UQ_DomainEvent_Id
-_EVENTS = select(
-    _e.EventId, _e.EventType, _e.Payload, _e.OccurredAt, _e.Subject, _e.TraceParent, _e.Sequence
-).where(_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
+_EVENTS = select(*EVENT_COLUMNS).where(
+    _e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True))
+)
 _PENDING = _EVENTS.where(_e.FannedOutAt.is_(None))
 _FANNED_OUT = (
     update(domain_events)
@@ -65,6 +81,17 @@ _NOT_ANNOUNCED = (
 )
 
 
+def event_of_row(row: Sequence[Any]) -> DomainEvent:
+    *fields, kind, provider, integration_id = row
+    return DomainEvent(*fields, origin=origin_of(kind, provider, integration_id))
+
+
+def origin_of(
+    kind: OriginKind | None, provider: str | None = None, integration_id: UUID | None = None
+) -> EventOrigin | None:
+    return None if kind is None else EventOrigin(kind, provider, integration_id)
+
+
 def up_to_bytes(events: Iterable[DomainEvent], most_bytes: int | None) -> list[DomainEvent]:
     """Take the first of `events`, no more once their payloads come to `most_bytes`; all when that is None."""
     found: list[DomainEvent] = []
@@ -85,8 +112,7 @@ def events_of(
     for chunk in chunks(event_ids):
         # Closed however few are taken: SQL Server's connection is busy until then.
         with closing(connection.execute(statement, {"tenant": tenant_id, "ids": chunk})) as rows:
-            for event_id, *rest in rows:
-                yield DomainEvent(event_id, tenant_id, *rest)
+            yield from map(event_of_row, rows)
 
 
 class SqlOutbox:
@@ -110,6 +136,7 @@ class SqlOutbox:
                     "Payload": event.data,
                     "OccurredAt": event.occurred_at,
                     "TraceParent": event.traceparent or traceparent,
+                    **_origin_values(event.origin),
                     "AnnouncedAt": now,
                     "FannedOutAt": fanned_out_at,
                     "CreatedAt": now,
@@ -191,6 +218,16 @@ class SqlOutbox:
                 known.add(name)
                 fresh.append(event)
         return fresh
+
+
+def _origin_values(origin: EventOrigin | None) -> dict[str, Any]:
+    if origin is None:
+        return {"Origin": None, "OriginProvider": None, "OriginIntegrationId": None}
+    return {
+        "Origin": origin.kind,
+        "OriginProvider": origin.provider,
+        "OriginIntegrationId": origin.integration_id,
+    }
 
 
 def _by_tenant(refs: Sequence[EventRef]) -> dict[UUID, list[str]]:

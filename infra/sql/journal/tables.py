@@ -15,6 +15,7 @@ from sqlalchemy import (
     text,
 )
 
+from domain.journal.event_types import OriginKind
 from domain.journal.signals import SubjectKind
 from domain.journal.usage import UsagePeriod
 from infra.sql.columns import BigKey, created_at, filtered, metadata
@@ -124,6 +125,10 @@ domain_events = Table(
     Column("Payload", Text, nullable=False),
     Column("OccurredAt", Utc, nullable=False),
     Column("TraceParent", Varchar(55)),
+    # Who raised it. NULL: it is older than this column, and nobody knows.
+    Column("Origin", Enum(OriginKind)),
+    Column("OriginProvider", Exact(100)),
+    Column("OriginIntegrationId", Guid),
     Column("AnnouncedAt", Utc, nullable=False),
     Column("FannedOutAt", Utc),
     created_at(),

@@ -18,7 +18,7 @@ from domain.sync.model import LogKind, RecordError, SyncedRecord
 from infra.sql.incoming.tables import incoming_bodies, incoming_webhooks
 from infra.sql.integrations.logs import log_of
 from infra.sql.integrations.tables import integration_logs, integrations
-from infra.sql.journal.outbox import up_to_bytes
+from infra.sql.journal.outbox import EVENT_COLUMNS, event_of_row, up_to_bytes
 from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks
 from infra.sql.sync.records import COLUMNS, record_of
@@ -98,13 +98,9 @@ class SqlPersonalData:
         self, tenant_id: UUID, after: str | None, limit: int, *, most_bytes: int | None = None
     ) -> list[DomainEvent]:
         # UQ_DomainEvent_Id
-        statement = select(
-            _ev.EventId, _ev.EventType, _ev.Payload, _ev.OccurredAt, _ev.Subject, _ev.TraceParent
-        ).where(_ev.TenantId == tenant_id, _ev.EventId > (after or ""))
+        statement = select(*EVENT_COLUMNS).where(_ev.TenantId == tenant_id, _ev.EventId > (after or ""))
         with closing(self._connection.execute(statement.order_by(_ev.EventId).limit(limit))) as rows:
-            return up_to_bytes(
-                (DomainEvent(event_id, tenant_id, *rest) for event_id, *rest in rows), most_bytes
-            )
+            return up_to_bytes(map(event_of_row, rows), most_bytes)
 
     def rewrite_event(self, tenant_id: UUID, event_id: str, subject: str | None, payload: str) -> None:
         self._connection.execute(

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
+from domain.journal.event_types import OriginKind
 from domain.journal.events import DomainEvent
 from domain.sync.ports import EventSlice
+from infra.sql.journal.outbox import EVENT_COLUMNS, event_of_row
 from infra.sql.journal.tables import domain_events
 
 _e = domain_events.c
@@ -30,7 +32,7 @@ class SqlSyncEvents:
     ) -> EventSlice:
         # the primary key, twice: what passed by, then the content of what is wanted
         passing = (
-            select(_e.Sequence, _e.CreatedAt, _e.TenantId, _e.EventType)
+            select(_e.Sequence, _e.CreatedAt, _e.TenantId, _e.EventType, _e.Origin)
             .where(_e.Sequence > after)
             .order_by(_e.Sequence)
             .limit(WALKED)
@@ -39,7 +41,12 @@ class SqlSyncEvents:
         last = max((row.Sequence for row in rows if row.CreatedAt <= until), default=after)
         # The number decides, not the moment: clocks of processes differ, and a clock may be set back.
         passed = [row for row in rows if row.Sequence <= last]
-        wanted = [row.Sequence for row in passed if row.TenantId == tenant_id and row.EventType in types]
+        # What a person tried a webhook with has not happened.
+        wanted = [
+            row.Sequence
+            for row in passed
+            if row.TenantId == tenant_id and row.EventType in types and row.Origin != OriginKind.Test
+        ]
         is_full = len(wanted) > limit
         sequences = wanted[:limit]
         return EventSlice(
@@ -50,14 +57,5 @@ class SqlSyncEvents:
         )
 
     def _events(self, sequences: Sequence[int]) -> list[DomainEvent]:
-        columns = (
-            _e.EventId,
-            _e.TenantId,
-            _e.EventType,
-            _e.Payload,
-            _e.OccurredAt,
-            _e.Subject,
-            _e.TraceParent,
-        )
-        statement = select(*columns).where(_e.Sequence.in_(sequences)).order_by(_e.Sequence)
-        return [DomainEvent(*row) for row in self._connection.execute(statement)] if sequences else []
+        statement = select(*EVENT_COLUMNS).where(_e.Sequence.in_(sequences)).order_by(_e.Sequence)
+        return [event_of_row(row) for row in self._connection.execute(statement)] if sequences else []

@@ -7,23 +7,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, case, insert, literal, select, true, update
+from sqlalchemy import Connection, bindparam, case, insert, literal, select, true, update
 
-from domain.webhooks.model import ENDED, WAITING, AttemptOutcome, DeliveryStatus
+from domain.journal.event_types import OriginKind
+from domain.webhooks.model import DELIVERY_EVENTS, ENDED, WAITING, AttemptOutcome, DeliveryStatus
 from domain.webhooks.ports import Due, ExpiredDelivery, Requeued
 from infra.sql.firsts import delete_first, update_first
+from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks, unindexed
 from infra.sql.types import Text, Utc
 from infra.sql.webhooks.lines import give_turns, pass_turns, stranded
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 
 _d = webhook_deliveries.c
+_e = domain_events.c
 
 _LOOKED_AT = (
     _d.WebhookDeliveryId,
     _d.WebhookId,
     _d.TenantId,
     _d.EventType,
+    _d.EventId,
     _d.DeliveryStatus,
     _d.IsHeld,
     _d.ExpiresAt,
@@ -34,6 +38,13 @@ _LOOKED_AT = (
     _d.IsTest,
     _d.Line,
     _d.IsWaiting,
+)
+# UQ_DomainEvent_Id
+_OF_HUB = select(_e.EventId).where(
+    _e.TenantId == bindparam("tenant"),
+    _e.EventId.in_(bindparam("ids", expanding=True)),
+    (_e.Origin.is_(None)) | (_e.Origin == bindparam("hub")),
+    _e.EventType.in_([type_.value for type_ in sorted(DELIVERY_EVENTS)]),
 )
 _EXPIRED = "Not delivered within its time; expired."
 _EXPIRED_WAITING = "Its turn did not come within its time, for those before it in line; expired."
@@ -79,6 +90,7 @@ class SqlSweeps:
         due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld and not row.IsWaiting]
         interrupted = [row for row in lapsed if self._interrupt(row, now)]
         expired = self._expire([row.WebhookDeliveryId for row in past])
+        about_deliveries = self._about_deliveries(past)
         in_line = [
             row.WebhookDeliveryId for row in past if row.Line is not None and row.WebhookDeliveryId in expired
         ]
@@ -92,7 +104,7 @@ class SqlSweeps:
                     webhook_delivery_id=row.WebhookDeliveryId,
                     webhook_id=row.WebhookId,
                     tenant_id=row.TenantId,
-                    event_type=row.EventType,
+                    is_about_delivery=(row.TenantId, row.EventId) in about_deliveries,
                     attempt_count=row.AttemptCount,
                     was_held=row.IsHeld,
                     is_test=row.IsTest,
@@ -101,6 +113,17 @@ class SqlSweeps:
                 if row.WebhookDeliveryId in expired
             ],
         )
+
+    def _about_deliveries(self, rows: Sequence[Any]) -> set[tuple[UUID, str]]:
+        """Return the (tenant, event id) of those about deliveries: the hub raised them, as far as is known."""
+        return {
+            (tenant_id, event_id)
+            for tenant_id in {row.TenantId for row in rows}
+            for chunk in chunks([row.EventId for row in rows if row.TenantId == tenant_id])
+            for event_id in self._connection.execute(
+                _OF_HUB, {"tenant": tenant_id, "ids": chunk, "hub": OriginKind.Hub}
+            ).scalars()
+        }
 
     def delete_before(self, cutoff: datetime, limit: int) -> int:
         # IX_WebhookDelivery_Scheduled

@@ -10,6 +10,7 @@ import pytest
 
 from domain.core.errors import PreconditionFailed, Unavailable
 from domain.integrations.model import HealthStatus, Integration, IntegrationStatus
+from domain.journal.event_types import FROM_HUB
 from domain.monitoring.alerts.model import (
     AlertKind,
     ClosedAs,
@@ -218,7 +219,8 @@ def test_the_jobs_are_those_that_ended_since(
 def test_failing_deliveries_of_alerts_do_not_count_so_alerts_never_feed_themselves(world: SqlWorld) -> None:
     webhook = world.webhook()
     events = [
-        replace(world.event(), type=name) for name in ("AlertRaised", "AlertRecovered", "BookingConfirmed")
+        replace(world.event(), type=name, origin=FROM_HUB)
+        for name in ("AlertRaised", "AlertRecovered", "BookingConfirmed")
     ]
     with world.transactions.write() as tx:
         tx.outbox.append(events)

@@ -31,6 +31,7 @@ from domain.incoming.service import IncomingCleanup
 from domain.integrations.configuration import accept
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.model import IntegrationStatus, SuspensionCause
+from domain.journal.event_types import FROM_HUB, EventOrigin
 from domain.providers.contract import ProviderFailure
 from infra.providers.stripe.adapter import StripeConfiguration
 from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, USER
@@ -254,7 +255,7 @@ def test_a_retry_raises_the_event_again_under_a_new_id(desk: Desk) -> None:
     [webhook] = desk.inbox()
     again = desk.retry(webhook)
     assert (again.status, again.attempts) == (IncomingStatus.Processed, 2)
-    assert again.event_id == f"{webhook.event_id}.2"
+    assert again.event_id == f"~{webhook.event_id}.2"
     events = desk.raised()
     assert sorted(event.type for event in events) == [
         "WebhookReceived",
@@ -262,6 +263,11 @@ def test_a_retry_raises_the_event_again_under_a_new_id(desk: Desk) -> None:
         "stripe.charge.succeeded",
     ]
     assert len({event.data for event in events}) == 2
+    provider = EventOrigin.of_provider("Stripe", webhook.integration_id)
+    assert {event.type: event.origin for event in events} == {
+        "WebhookReceived": FROM_HUB,
+        "stripe.charge.succeeded": provider,
+    }
 
 
 def test_content_that_cannot_be_raised_is_kept_as_failed_and_raised_once_it_can(

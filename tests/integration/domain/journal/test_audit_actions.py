@@ -76,6 +76,7 @@ _ACTIONS = {
         *("cancelled", "cancelled-by-hand", "completed", "created", "failed", "partialsuccess"),
         *("records-changed", "resumed", "scheduled"),
     },
+    "event": {"refused"},
     "incoming": {"retried", "updated", "url-rotated"},
     "integration": {
         *("activated", "authorization-failed", "authorization-withdrawn", "authorized", "change-refused"),

@@ -16,6 +16,7 @@ from domain.core.principal import Principal
 from domain.incoming.model import IncomingBody, IncomingStatus, IncomingWebhook, body_context
 from domain.integrations.model import IntegrationLog, LogLevel
 from domain.journal.audit_log import AuditService
+from domain.journal.event_types import FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.privacy.erasing import ErasureService
 from domain.privacy.exporting import ExportService, HeldItem
@@ -61,7 +62,13 @@ class PrivacyWorld(SyncWorld):
 
     def event(self, event_id: str, data: dict[str, Any], subject: str | None = None) -> None:
         event = DomainEvent(
-            event_id, self.principal.tenant_id, "Booked", json.dumps(data), self.clock.now(), subject
+            event_id,
+            self.principal.tenant_id,
+            "Booked",
+            json.dumps(data),
+            self.clock.now(),
+            subject,
+            origin=FROM_PLATFORM,
         )
         with self.transactions.write() as tx:
             tx.outbox.append([event])

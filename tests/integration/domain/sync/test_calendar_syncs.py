@@ -16,6 +16,7 @@ from domain.core.paging import PageRequest
 from domain.integrations.commands import SuspendIntegration
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
+from domain.journal.event_types import FROM_HUB, FROM_PLATFORM, FROM_TEST, EventOrigin
 from domain.journal.events import DomainEvent
 from domain.providers.contract import IntegrationType
 from domain.providers.records import StreamProfile
@@ -141,11 +142,14 @@ async def test_nothing_begins_for_what_is_no_active_calendar_of_the_tenant(world
         world.hub.use(ScheduleService).get(world.principal, id_)
 
 
-def test_both_events_of_a_connected_calendar_are_passed_on(world: SyncWorld) -> None:
+def test_both_events_of_a_connected_calendar_are_passed_on_when_the_hub_raised_them(world: SyncWorld) -> None:
     data = json.dumps({"integrationId": str(uuid4()), "calendarType": "iCal"})
     types = ("CalendarSyncEnabled", "CalendarSyncDisabled", "IntegrationAuthorized")
-    events = [DomainEvent(type_, world.principal.tenant_id, type_, data, START) for type_ in types]
-    InitialSyncs(world.queue).consume(events)
+    tenant = world.principal.tenant_id
+    for origin in (FROM_HUB, FROM_PLATFORM, FROM_TEST, EventOrigin.of_provider("REST", uuid4()), None):
+        InitialSyncs(world.queue).consume(
+            [DomainEvent(type_, tenant, type_, data, START, origin=origin) for type_ in types]
+        )
     asked = [json.loads(message.body)["initial"] for message in world.queue.take("sync-jobs")]
     assert [request["eventType"] for request in asked] == ["CalendarSyncEnabled", "IntegrationAuthorized"]
 

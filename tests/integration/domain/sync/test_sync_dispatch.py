@@ -13,6 +13,7 @@ import pytest
 
 from domain.core.errors import ValidationFailed
 from domain.core.paging import PageRequest
+from domain.journal.event_types import FROM_HUB
 from domain.journal.events import DomainEvent
 from domain.sync.batches import BatchRunner
 from domain.sync.dispatch import Dispatcher, InitialSyncs, in_turn
@@ -183,7 +184,13 @@ async def test_an_authorised_calendar_is_imported_once(world: SyncWorld) -> None
     data = json.dumps({"integrationId": str(integration), "integrationType": "CalendarSync"})
     parent = f"00-{'a' * 32}-{'b' * 16}-01"
     event = DomainEvent(
-        "e1", world.principal.tenant_id, "IntegrationAuthorized", data, START, traceparent=parent
+        "e1",
+        world.principal.tenant_id,
+        "IntegrationAuthorized",
+        data,
+        START,
+        traceparent=parent,
+        origin=FROM_HUB,
     )
     InitialSyncs(world.queue).consume([event])
     asked = json.loads(world.queue.take("sync-jobs")[0].body)["initial"]

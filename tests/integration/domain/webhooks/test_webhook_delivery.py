@@ -12,10 +12,13 @@ import pytest
 import standardwebhooks.webhooks
 
 from domain.core.ports import OutboundError, OutboundFailure
+from domain.journal.event_types import FROM_HUB, FROM_PLATFORM, EventOrigin
+from domain.journal.events import DomainEvent
+from domain.journal.ports import EventRef
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from domain.webhooks.signing import signature
-from tests.worlds.builders import RECEIVER, START, Receivers, Reply, answer
+from tests.worlds.builders import RECEIVER, START, TENANT, Receivers, Reply, answer
 from tests.worlds.webhook_world import WebhookWorld
 
 
@@ -183,6 +186,23 @@ async def test_a_delivery_that_nobody_could_try_expires_and_says_so__BR_WH_05(wo
     assert delivery.error_message == "Not delivered within its time; expired."
     [failed] = world.raised("WebhookDeliveryFailed")
     assert (failed["attemptCount"], failed["nextRetryAt"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"), [(FROM_HUB, 0), (None, 0), (FROM_PLATFORM, 1)], ids=["hub", "unknown", "platform"]
+)
+async def test_an_expiry_of_what_the_hub_told_about_a_delivery_is_told_nobody(
+    world: WebhookWorld, origin: EventOrigin | None, told: int
+) -> None:
+    await world.webhook("*", "WebhookSent", "WebhookDeliveryFailed", url="https://watcher.example/")
+    sent = DomainEvent("e1", TENANT, "WebhookSent", "{}", world.clock.now(), origin=origin)
+    with world.transactions.write() as tx:
+        tx.outbox.append([sent])
+        tx.commit()
+    await asyncio.to_thread(world.fan_out.fan_out, [EventRef(TENANT, "e1")])
+    world.clock.advance(hours=25)
+    assert world.retries.sweep().expired == 1
+    assert len(world.raised("WebhookDeliveryFailed")) == told
 
 
 async def test_the_first_4_kib_of_the_answer_are_kept_whatever_they_are(world: WebhookWorld) -> None:

@@ -26,6 +26,7 @@ from bench.harness import ROOT
 from domain.core.json_text import JsonText
 from domain.core.ports import OutboundError
 from domain.core.tracing import UNTRACED, SpanKind, spans, trace_fields
+from domain.journal.event_types import FROM_HUB
 from domain.journal.events import DomainEvent, RaiseEvent
 from functions.http.kit.tracing import parent_of
 from infra.observability import logs
@@ -137,7 +138,7 @@ def test_without_a_tracer_the_trace_goes_on_all_the_same(tmp_path: Path) -> None
 
 def test_events_that_a_request_causes_belong_to_it(app: App, traced: Traced) -> None:
     """Not only those that it brings."""
-    event = DomainEvent("e-1", TENANT, "IntegrationCreated", "{}", app.clock.now())
+    event = DomainEvent("e-1", TENANT, "IntegrationCreated", "{}", app.clock.now(), origin=FROM_HUB)
     with traced.tracer.span("request", SpanKind.Server) as span, app.hub.transactions.write() as tx:
         tx.outbox.append([event])
         tx.commit()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.journal.event_types import FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import RetryPolicy, WebhookState
 from domain.webhooks.ports import ClaimedDelivery, Endpoint
@@ -156,7 +157,7 @@ def claimed_by(policy: RetryPolicy, history: str) -> ClaimedDelivery:
         None,
         retry_history=history,
     )
-    event = DomainEvent("e-1", tenant, "BookingConfirmed", "{}", NOW)
+    event = DomainEvent("e-1", tenant, "BookingConfirmed", "{}", NOW, origin=FROM_PLATFORM)
     return ClaimedDelivery(UUID(int=3), endpoint, event, 1, 0, NOW + timedelta(hours=24), UUID(int=4))
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from domain.core.tracing import AttributeValue
+from domain.journal.event_types import FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
 from domain.webhooks.notices import tell_result
@@ -33,7 +34,7 @@ class NotedSpan:
 def _claimed() -> ClaimedDelivery:
     url = "https://receiver.example/hook"
     endpoint = Endpoint(UUID(int=1), TENANT, url, (), WebhookState.Active, RetryPolicy(), 30, None)
-    event = DomainEvent("e-1", TENANT, "BookingConfirmed", "{}", START)
+    event = DomainEvent("e-1", TENANT, "BookingConfirmed", "{}", START, origin=FROM_PLATFORM)
     return ClaimedDelivery(UUID(int=2), endpoint, event, 1, 0, START, UUID(int=3))
 
 

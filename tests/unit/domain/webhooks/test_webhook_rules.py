@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from uuid import UUID
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from domain.core.errors import Conflict, ValidationFailed
 from domain.core.ports import OutboundFailure
+from domain.journal.event_types import FROM_HUB, FROM_PLATFORM
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import CreateWebhook, DeliveryStatus, RetryPolicy, Webhook, WebhookState
 from domain.webhooks.retry_policy import (
@@ -360,7 +362,10 @@ def test_an_endpoint_is_disabled_after_50_failures_over_an_hour_or_failures_5_da
 def test_an_event_matches_its_name_its_prefixes_and_the_star__but_delivery_events_only_their_name(
     event_type: str, names: list[str]
 ) -> None:
-    assert subscriptions_for(event_type) == names
+    event = DomainEvent("e1", TENANT, event_type, "{}", START, origin=FROM_HUB)
+    assert subscriptions_for(event) == names
+    assert subscriptions_for(replace(event, origin=None)) == names, "it may be of the hub"
+    assert subscriptions_for(replace(event, origin=FROM_PLATFORM))[-1] == "*"
 
 
 def a_webhook(state: WebhookState) -> Webhook:
@@ -427,7 +432,7 @@ def test_a_webhook_that_was_never_verified_cannot_be_activated() -> None:
     ],
 )
 def test_an_event_is_about_the_integration_that_it_names(subject: str | None, data: str, about: bool) -> None:
-    event = DomainEvent("e1", TENANT, "BookingConfirmed", data, START, subject)
+    event = DomainEvent("e1", TENANT, "BookingConfirmed", data, START, subject, origin=FROM_PLATFORM)
     assert is_about(event, GUESTS) is about
 
 

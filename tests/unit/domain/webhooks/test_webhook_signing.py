@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 import standardwebhooks.webhooks
@@ -12,6 +13,7 @@ import svix.webhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.journal.event_types import FROM_HUB, FROM_PLATFORM, FROM_TEST, EventOrigin
 from domain.journal.events import DomainEvent, event_data
 from domain.webhooks.signing import event_body, new_secret, signature, signed_headers
 from tests.worlds.builders import START, TENANT
@@ -37,6 +39,7 @@ def an_event(**fields: object) -> DomainEvent:
         "type": "BookingConfirmed",
         "data": event_data({"name": "Zoë 🎉"}),
         "occurred_at": START,
+        "origin": FROM_PLATFORM,
     }
     return DomainEvent(**(values | fields))  # type: ignore[arg-type]
 
@@ -102,8 +105,31 @@ def test_the_body_names_the_event_and_carries_its_data() -> None:
         "timestamp": "2026-03-01T09:00:00.005000Z",
         "id": "evt-1",
         "subject": "booking/42",
+        "origin": {"kind": "platform"},
         "data": {"name": "Zoë 🎉"},
     }
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (FROM_HUB, {"kind": "hub"}),
+        (FROM_TEST, {"kind": "test"}),
+        (
+            EventOrigin.of_provider('Sp"ot', UUID(int=9)),
+            {"kind": "provider", "provider": 'Sp"ot', "integrationId": str(UUID(int=9))},
+        ),
+    ],
+)
+def test_the_body_says_who_raised_the_event(origin: EventOrigin, told: dict[str, str]) -> None:
+    assert json.loads(event_body(an_event(origin=origin)))["origin"] == told
+
+
+def test_an_event_from_before_origins_were_noted_keeps_the_bytes_that_were_sent() -> None:
+    body = event_body(an_event(origin=None, data="{}"))
+    assert body == (
+        b'{"type":"BookingConfirmed","timestamp":"2026-03-01T09:00:00.000000Z","id":"evt-1","data":{}}'
+    )
 
 
 def test_a_body_without_a_subject_has_no_such_member() -> None:

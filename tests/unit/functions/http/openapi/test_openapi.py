@@ -14,6 +14,7 @@ import pytest
 
 import function_app
 from domain.core.permissions import PERMISSIONS
+from domain.journal.event_types import EventOrigin
 from domain.journal.events import DomainEvent
 from domain.webhooks.signing import event_body, new_secret, signed_headers
 from functions.http.kit.operations import OPERATIONS, ApiOperation, methods_of
@@ -354,9 +355,14 @@ def test_a_query_model_becomes_one_parameter_per_property() -> None:
 
 def test_the_outgoing_requests_describe_what_is_sent() -> None:
     now = datetime(2025, 12, 22, 10, tzinfo=UTC)
-    event = DomainEvent("e-1", UUID(int=1), "BookingConfirmed", '{"a":1}', now, subject="booking/42")
+    origin = EventOrigin.of_provider("Stripe", UUID(int=2))
+    event = DomainEvent(
+        "e-1", UUID(int=1), "BookingConfirmed", '{"a":1}', now, subject="booking/42", origin=origin
+    )
     schema = DOCUMENT["components"]["schemas"]["OutgoingEvent"]
-    assert set(json.loads(event_body(event))) == set(schema["properties"])
+    body = json.loads(event_body(event))
+    assert set(body) == set(schema["properties"])
+    assert set(body["origin"]) == set(DOCUMENT["components"]["schemas"]["EventOrigin"]["properties"])
     sent = signed_headers([new_secret()], "e-1", now, b"{}")
     described = header_names(DOCUMENT["webhooks"]["event"]["post"])
     assert set(sent) - {"content-type"} <= described
