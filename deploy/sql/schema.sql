@@ -1396,6 +1396,24 @@ UPDATE alembic_version SET version_num='0027' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0027 -> 0031
+
+ALTER TABLE [APIKeys] ADD [MadeByKey] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [RootQuota] UNIQUEIDENTIFIER NULL;
+
+GO
+
+ALTER TABLE [APIKeys] ADD [GivenPerHour] INTEGER NULL;
+
+GO
+
+UPDATE alembic_version SET version_num='0031' WHERE alembic_version.version_num = '0027';
+
+GO
+
 COMMIT;
 
 GO

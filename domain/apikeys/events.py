@@ -93,6 +93,7 @@ def _state(key: ApiKey) -> dict[str, Any]:
         "revokedAt": key.revoked_at,
         "revokedBy": key.revoked_by,
         "revokeReason": key.revoke_reason,
+        "createdByKey": key.made_by_key,
         "rotatesFrom": key.rotates_from,
         "rotatedTo": key.rotated_to,
     }

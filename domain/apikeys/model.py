@@ -31,7 +31,9 @@ class ApiKey:
     """A key as it is stored.
 
     - `quota_id`: the id of the first key of a line of rotations; all keys of the line share one quota.
-    - `rotates_from`, `rotated_to`: the key's neighbours in that line."""
+    - `rotates_from`, `rotated_to`: the key's neighbours in that line.
+    - `made_by_key`, `root_quota`, `given_per_hour`: of a key that a key made, its maker, the quota of the key made by a
+      person from which it descends, and the limit that it was made with."""
 
     api_key_id: UUID
     tenant_id: UUID
@@ -57,6 +59,9 @@ class ApiKey:
     rotated_to: UUID | None = None
     modified_at: datetime | None = None
     version: int = 1
+    made_by_key: UUID | None = None
+    root_quota: UUID | None = None
+    given_per_hour: int | None = None
 
     def status(self, now: datetime) -> KeyStatus:
         """Return the status; a key expires at the very second of `expires_at` (BR-AK-04), revoked or not."""
@@ -193,3 +198,4 @@ class KeyFilter:
     status: KeyStatus | None = None
     scope: str | None = None
     name_contains: str | None = None
+    made_by_key: UUID | None = None

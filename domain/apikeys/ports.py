@@ -42,6 +42,12 @@ class ApiKeys(Protocol):
     def count_active(self, tenant_id: UUID, now: datetime) -> int:
         """Count keys neither revoked nor expired; reliable while `Users.lock_tenant` is held."""
 
+    def limit_of(self, tenant_id: UUID, quota_id: UUID) -> int:
+        """Return the limit per hour of a quota: that of the newest key of its line; 0 where there is none."""
+
+    def given_by(self, tenant_id: UUID, root_quota: UUID, *, ended_since: datetime) -> int:
+        """Add up the limits given to the lines of keys that descend from a quota, but for those ended before."""
+
     def add(self, tenant_id: UUID, key: ApiKey) -> None: ...
 
     def get(self, tenant_id: UUID, api_key_id: UUID) -> ApiKey: ...

@@ -9,6 +9,14 @@ from typing import Final
 from uuid import UUID
 
 from domain.apikeys import events
+from domain.apikeys.bounds import (
+    check_not_loosened,
+    check_share,
+    check_within,
+    covers,
+    inherited,
+    maker_of,
+)
 from domain.apikeys.events import audit_change
 from domain.apikeys.key_format import PlainKey, new_key
 from domain.apikeys.model import ApiKey, CreateApiKey, KeyFilter, KeyStatus, RotateApiKey, UpdateApiKey
@@ -20,13 +28,14 @@ from domain.apikeys.rules import (
     check_successor_times,
     check_times,
     grace_end,
+    missing_scopes,
 )
 from domain.core.errors import Conflict, FieldError, RuleViolation, ValidationFailed, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
-from domain.core.realtime import NOBODY, Realtime, key_user
+from domain.core.realtime import KINDS, NOBODY, Realtime, key_user
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import sent_fields
 
@@ -122,6 +131,12 @@ class ApiKeyService:
         )
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
+            maker = maker_of(tx, principal, now)
+            if maker is not None:
+                key = inherited(key, command, maker)
+                check_times(key.expires_at, key.not_before, now)
+                check_within(principal, maker, key)
+                check_share(tx, maker, key)
             if tx.api_keys.count_active(principal.tenant_id, now) >= self._policy.per_tenant:
                 raise RuleViolation(
                     f"The tenant already has {self._policy.per_tenant} active API keys, the maximum; revoke one first.",
@@ -151,18 +166,22 @@ class ApiKeyService:
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
-            before = tx.api_keys.get(principal.tenant_id, api_key_id)
+            before, maker = self._reached(tx, principal, api_key_id, now)
             check_version("API key", if_match, before.version)
             check_alive(before, now)
-            if command.scopes is not None:
-                check_shrinks(before, command.scopes)
             fields = sent_fields(command, nullable=("description",))
             if fields.pop("is_active", None) is False:
                 detail = "Revoke the key with DELETE, which takes a reason."
                 raise ValidationFailed(detail, [FieldError("/isActive", detail)])
-            after = _save(tx, replace(before, modified_at=now, **fields))
+            after = replace(before, modified_at=now, **fields)
+            if maker is not None:
+                check_not_loosened(before, after)
+            check_shrinks(before, after.scopes)
+            after = _save(tx, after)
             audit_change(tx, principal, "apikey.updated", before=before, after=after)
             tx.commit()
+        if _hears_less(before, after):
+            self._realtime.close(key_user(api_key_id))
         return after
 
     @repeated
@@ -175,7 +194,7 @@ class ApiKeyService:
         principal.require(INTEGRATION_MANAGE)
         now = self._clock.now()
         with self._transactions.write() as tx:
-            before = tx.api_keys.get(principal.tenant_id, api_key_id)
+            before, _ = self._reached(tx, principal, api_key_id, now)
             check_version("API key", if_match, before.version)
             if not before.is_active:
                 return
@@ -196,17 +215,17 @@ class ApiKeyService:
         plain = new_key()
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
-            before = tx.api_keys.get(principal.tenant_id, api_key_id)
+            before, maker = self._reached(tx, principal, api_key_id, now)
             check_version("API key", if_match, before.version)
             check_alive(before, now)
-            # The caller sees the new key, which has these scopes.
-            check_grant(principal, before.scopes, catalogue=before.scopes, is_closed=False)
             check_no_rotation(tx, before, now)
             expires_at = command.expires_at or before.expires_at
             check_successor_times(before, expires_at, now)
             successor = _successor(
                 before, plain, key_id=self._ids.new(), expires_at=expires_at, by=principal.user_id, now=now
             )
+            if maker is not None:
+                check_not_loosened(before, successor)
             grace = timedelta(seconds=command.grace_period_seconds)
             ends_at = grace_end(before, grace, now)
             old = replace(before, expires_at=ends_at, rotated_to=successor.api_key_id, modified_at=now)
@@ -232,6 +251,7 @@ class ApiKeyService:
         now = self._clock.now()
         with self._transactions.write() as tx:
             old, new = rotation_of(tx, principal.tenant_id, api_key_id)
+            check_within(principal, maker_of(tx, principal, now), old)
             if new.status(now) not in (KeyStatus.Active, KeyStatus.NotYetValid):
                 raise Conflict(
                     "The new key is no longer valid; without the old one no key would be left.",
@@ -243,6 +263,14 @@ class ApiKeyService:
             tx.commit()
         self._realtime.close(key_user(old.api_key_id))
         return new
+
+    def _reached(
+        self, tx: ApiKeyTransaction, principal: Principal, api_key_id: UUID, now: datetime
+    ) -> tuple[ApiKey, ApiKey | None]:
+        """Return a key that the caller may change, and the caller's own key. Raises NotFound, Forbidden."""
+        key, maker = tx.api_keys.get(principal.tenant_id, api_key_id), maker_of(tx, principal, now)
+        check_within(principal, maker, key)
+        return key, maker
 
     def _revoke(
         self, tx: ApiKeyTransaction, key: ApiKey, principal: Principal, *, reason: str | None, now: datetime
@@ -274,7 +302,16 @@ def _successor(
         allowed_ips=key.allowed_ips,
         description=key.description,
         rotates_from=key.api_key_id,
+        made_by_key=key.made_by_key,
+        root_quota=key.root_quota,
+        given_per_hour=key.given_per_hour,
     )
+
+
+def _hears_less(before: ApiKey, after: ApiKey) -> bool:
+    """Return whether connections that the key opened may hear, or come from, what it no longer may."""
+    lost = set(missing_scopes(after.scopes, before.scopes))
+    return not lost.isdisjoint(KINDS.values()) or not covers(after.allowed_ips, before.allowed_ips)
 
 
 def _save(tx: ApiKeyTransaction, key: ApiKey) -> ApiKey:

@@ -12,6 +12,7 @@ from domain.apikeys.key_format import PlainKey
 from domain.apikeys.model import CreateApiKey
 from domain.apikeys.service import ApiKeyService, Issued
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
+from domain.authentication.service import Authenticator, Credentials
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal, RequestOrigin
 from infra.app.build import build
@@ -46,6 +47,10 @@ class ApiKeyWorld:
     def issue(self, principal: Principal | None = None, **fields: Any) -> Issued:
         command = CreateApiKey.model_validate({"keyName": "Key", "scopes": ["events:read"], **fields})
         return self.hub.use(ApiKeyService).create(principal or self.admin, command)
+
+    def caller(self, issued: Issued) -> Principal:
+        """Return who a request with this key comes from."""
+        return self.hub.use(Authenticator).authenticate(Credentials(api_key=issued.plain.text)).require()
 
     def verify(
         self, plain: PlainKey, *scopes: str, ip: str | None = None, consume: bool = True

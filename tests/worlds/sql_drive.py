@@ -201,10 +201,12 @@ def _api_keys(world: SqlWorld) -> dict[str, list[Call]]:
         tx.api_keys.add(tenant, key)
         tx.commit()
     second = replace(key, api_key_id=world.ids.new(), key_hash="b" * 64)
-    filters = [KeyFilter(status=status, scope="events:write", name_contains="t") for status in KeyStatus]
+    filters = [KeyFilter(status, "events:write", "t", made_by_key=key_id) for status in KeyStatus]
     page = PageRequest()
     return {
         "api_keys.count_active": [lambda tx: tx.api_keys.count_active(tenant, now)],
+        "api_keys.limit_of": [lambda tx: tx.api_keys.limit_of(tenant, key_id)],
+        "api_keys.given_by": [lambda tx: tx.api_keys.given_by(tenant, key_id, ended_since=now)],
         "api_keys.add": [lambda tx: tx.api_keys.add(tenant, second)],
         "api_keys.get": [lambda tx: tx.api_keys.get(tenant, key_id)],
         "api_keys.page": [

@@ -38,7 +38,9 @@ def create_api_key(call: Call) -> ApiResponse:
     The answer contains the key, once; only its hash is stored. A key never has more rights than its creator:
 
     - A user can grant the permissions they have, and any scope of the platform's other modules.
-    - An API key can grant only scopes of its own.
+    - An API key can grant only scopes of its own. The new key expires no later, is used from no other addresses and
+      has no more requests an hour than it; what is absent is inherited, of the quota a tenth. All keys that descend
+      from a key have together no more than its quota.
 
     A tenant has at most 100 active keys (BR-AK-03)."""
     issued = use(ApiKeyService).create(call.principal, call.body(CreateApiKey))
@@ -104,7 +106,9 @@ def get_api_key(call: Call) -> ApiResponse:
 def update_api_key(call: Call) -> ApiResponse:
     """Change an API key.
 
-    Only the fields that are sent change. Scopes can be removed, not added (BR-AK-06). The rate limit can be
+    Only the fields that are sent change. The caller must have what the key has: its scopes and, where the caller is
+    a key, no tighter expiry, addresses or quota. A key can only tighten limits; loosening them needs a person's
+    token. Scopes can be removed, not added (BR-AK-06). The rate limit can be
     raised or lowered; the next request is checked against the new limit. A revoked or expired key cannot be
     changed (BR-AK-07)."""
     key = use(ApiKeyService).update(call.principal, call.id(), call.body(UpdateApiKey), call.if_match())
@@ -117,8 +121,8 @@ def update_api_key(call: Call) -> ApiResponse:
 def revoke_api_key(call: Call) -> ApiResponse:
     """Revoke an API key.
 
-    Takes effect at once and cannot be undone: after this answer no request with the key succeeds. The key stays
-    in the list. Revoking it again changes nothing."""
+    The caller must have what the key has. Takes effect at once and cannot be undone: after this answer no request
+    with the key succeeds. The key stays in the list. Revoking it again changes nothing."""
     api_key_id = call.id()
     reason = call.body(RevokeApiKey, is_optional=True).reason
     reason = reason or call.query(RevokeQuery).reason
@@ -139,7 +143,8 @@ def rotate_api_key(call: Call) -> ApiResponse:
 
     Creates a new key with the same scopes and limit, and shows it once. The old key keeps working for the grace
     period: 24 hours by default, at most 30 days, and never beyond its own expiry. Both keys share one quota.
-    The caller must have the key's scopes. The limit of BR-AK-03 does not apply."""
+    The caller must have what the key has; where the caller is a key, the new key expires no later than the old one.
+    The limit of BR-AK-03 does not apply."""
     command = call.body(RotateApiKey, is_optional=True)
     issued = use(ApiKeyService).rotate(call.principal, call.id(), command, call.if_match())
     return ApiResponse(

@@ -56,6 +56,7 @@ class ApiKeyView(View):
     revoked_at: Moment | None
     revoked_by: UUID | None = Field(description="Null when the hub revoked it because it had expired")
     revoke_reason: str | None
+    created_by_key: UUID | None = Field(description="The key that made this key; null where a person did")
     rotates_from: UUID | None = Field(description="The key that this key replaces")
     rotated_to: UUID | None = Field(description="The key that replaces this key")
 
@@ -77,9 +78,11 @@ class ApiKeyQuery(PageQuery):
     name: Annotated[str, TextConstraints(max_length=100)] | None = Field(
         None, description="Part of the key's name"
     )
+    created_by_key: UUID | None = Field(None, description="Keys that this key made")
 
     def to_filter(self) -> KeyFilter:
-        return KeyFilter(KeyStatus(self.status) if self.status else None, self.scope, self.name)
+        status = KeyStatus(self.status) if self.status else None
+        return KeyFilter(status, self.scope, self.name, self.created_by_key)
 
 
 class RevokeQuery(Query):
@@ -169,6 +172,7 @@ def _fields(key: ApiKey, now: datetime) -> dict[str, Any]:
         "revoked_at": key.revoked_at,
         "revoked_by": key.revoked_by,
         "revoke_reason": key.revoke_reason,
+        "created_by_key": key.made_by_key,
         "rotates_from": key.rotates_from,
         "rotated_to": key.rotated_to,
     }

@@ -59,9 +59,20 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "insufficient-scope": ProblemCode(
         403,
-        "The API key lacks a scope that the operation needs, or a new key would have scopes that its creator lacks. "
-        "`detail` names the missing scopes.",
+        "The API key lacks a scope that the operation needs, or the caller lacks one of the key that it makes or "
+        "changes. `detail` names the missing scopes.",
         "Use a key with those scopes. For a new key, leave them out, or let someone create it who has them.",
+    ),
+    "exceeds-credential": ProblemCode(
+        403,
+        "The API key that calls would make or change a key that has more than itself: one that expires later, may be "
+        "used from other addresses, or has more requests an hour. `detail` says which.",
+        "Stay within the calling key's limits, or let a person with `integration:manage` do it.",
+    ),
+    "person-needed": ProblemCode(
+        403,
+        "An API key would loosen the limits of a key. Only a person may do that.",
+        "Use a person's token with `integration:manage`.",
     ),
     "ip-not-allowed": ProblemCode(
         403,

@@ -43,6 +43,9 @@ _COLUMNS = (
     _k.RotatedTo,
     _k.ModifiedAt,
     _k.Version,
+    _k.MadeByKey,
+    _k.RootQuota,
+    _k.GivenPerHour,
 )
 _BY_HASH = select(*_COLUMNS).where(_k.KeyHash.in_(bindparam("hashes", expanding=True)))
 _SET_USAGE = (
@@ -96,6 +99,29 @@ class SqlApiKeys:
         statement = select(func.count()).select_from(api_keys).where(_k.TenantId == tenant_id, *_alive(now))
         return self._connection.execute(statement).scalar_one()
 
+    def limit_of(self, tenant_id: UUID, quota_id: UUID) -> int:
+        # IX_APIKey_Tenant
+        of_quota = (_k.TenantId == tenant_id, func.coalesce(_k.QuotaId, _k.APIKeyId) == quota_id)
+        newest = select(_k.RateLimitPerHour).where(*of_quota).order_by(_k.CreatedAt.desc()).limit(1)
+        return self._connection.execute(newest).scalar() or 0
+
+    def given_by(self, tenant_id: UUID, root_quota: UUID, *, ended_since: datetime) -> int:
+        # IX_APIKey_Tenant
+        line = func.coalesce(_k.QuotaId, _k.APIKeyId)
+        lines = (
+            select(func.max(_k.GivenPerHour).label("Given"))
+            .where(
+                _k.TenantId == tenant_id,
+                _k.RootQuota == root_quota,
+                or_(_k.RevokedAt.is_(None), _k.RevokedAt > ended_since),
+                or_(_k.ExpiresAt.is_(None), _k.ExpiresAt > ended_since),
+            )
+            .group_by(line)
+            .subquery()
+        )
+        total = self._connection.execute(select(func.coalesce(func.sum(lines.c.Given), 0))).scalar_one()
+        return int(total)
+
     def add(self, tenant_id: UUID, key: ApiKey) -> None:
         self._connection.execute(
             insert(api_keys).values(
@@ -108,6 +134,9 @@ class SqlApiKeys:
                 NotBefore=key.not_before,
                 QuotaId=key.quota_id,
                 RotatesFrom=key.rotates_from,
+                MadeByKey=key.made_by_key,
+                RootQuota=key.root_quota,
+                GivenPerHour=key.given_per_hour,
                 **_changing(key),
             )
         )
@@ -125,6 +154,8 @@ class SqlApiKeys:
             statement = statement.where(containing(_k.Scopes, json.dumps(filter_.scope)))
         if filter_.name_contains is not None:
             statement = statement.where(containing(_k.KeyName, filter_.name_contains))
+        if filter_.made_by_key is not None:
+            statement = statement.where(_k.MadeByKey == filter_.made_by_key)
         ordered = statement.order_by(_k.CreatedAt, _k.APIKeyId)
         return page_of(self._connection, ordered, page, _key_of)
 

@@ -41,6 +41,10 @@ api_keys = Table(
     # Requests refused since the key was made: by its quota, and for another reason.
     Column("LimitedCount", BigInteger, nullable=False, server_default=text("0")),
     Column("RefusedCount", BigInteger, nullable=False, server_default=text("0")),
+    # Of a key that a key made: its maker, the quota of the key it descends from, and the limit it was made with.
+    Column("MadeByKey", Guid),
+    Column("RootQuota", Guid),
+    Column("GivenPerHour", Integer),
     # The hourly expiry (BR-AK-04).
     filtered("IX_APIKey_Expires", "ExpiresAt", where="IsActive = 1"),
     # When the realtime connections that a revoked key opened were known to be closed, and those it is not known of.

@@ -455,12 +455,13 @@ async def test_each_act_on_a_recommendation_leaves_its_entry(tmp_path: Path) -> 
 
 async def test_an_entry_names_the_key_and_the_request_that_acted(tmp_path: Path) -> None:
     world = ApiKeyWorld(tmp_path)
-    by = replace(world.admin, api_key_id=UUID(int=9))
+    maker = world.issue(scopes=["integration:manage"]).key.api_key_id
+    by = replace(world.admin, api_key_id=maker)
     command = CreateApiKey(key_name="Key", scopes=["integration:manage"])
     key = world.hub.use(ApiKeyService).create(by, command).key
     with world.hub.transactions.read() as tx:
-        [row] = tx.audit.chain(by.tenant_id, 0, 10)
+        _, row = tx.audit.chain(by.tenant_id, 0, 10)
     assert not isinstance(row, int)
-    assert (row.actor_user_id, row.actor_key_id) == (by.user_id, UUID(int=9))
+    assert (row.actor_user_id, row.actor_key_id) == (by.user_id, maker)
     assert (row.request_id, row.trace_id, row.ip_address) == ("request-1", "ab" * 16, "192.0.2.1")
     assert (row.target_type, row.target_id) == ("apikey", str(key.api_key_id))
