@@ -28,6 +28,7 @@ from domain.providers.contract import (
     ProviderFailure,
     ProviderProfile,
 )
+from domain.providers.untrusted import TenantWork, UntrustedWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,10 @@ class Connector:
         open_http: OpenHttp,
         *,
         apps: OAuthApps,
+        work: UntrustedWork,
         clock: Clock,
     ) -> None:
+        self._work = work
         self._catalogue = catalogue
         self._credential_store = credential_store
         self._tokens = tokens
@@ -103,14 +106,16 @@ class Connector:
         plain, split = split.plain, self._apps.completed(provider.profile, split)
         configuration = typed_configuration(provider.profile, split)
         token = self._token(provider, integration, plain) if needs_token else None
+        work = TenantWork(self._work, str(integration.tenant_id))
         http = self._open_http(
             account=str(integration.integration_id),
             secrets=[*split.secrets.values(), *([token] if token else [])],
             allow_tls_1_2=integration.allow_tls_1_2,
             retries=retries,
             token=RenewableToken(token, partial(self._tokens.renewed, integration)) if token else None,
+            work=work,
         )
-        return provider, Connection(configuration, http, self._clock.now(), token)
+        return provider, Connection(configuration, http, self._clock.now(), token, work)
 
     def check_enabled(self, integration: Integration) -> None:
         """Raise Conflict for an integration of a type that is switched off: nobody asks its provider."""

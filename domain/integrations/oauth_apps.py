@@ -11,7 +11,8 @@ from pydantic.alias_generators import to_camel
 from domain.core.errors import FieldError, ValidationFailed
 from domain.core.ports import SecretStore
 from domain.integrations.configuration import MASK, Split
-from domain.providers.contract import OAuthProfile, ProviderFailure, ProviderProfile
+from domain.providers.contract import ProviderFailure, ProviderProfile
+from domain.providers.oauth_profile import OAuthProfile
 
 #: The properties of a configuration that name its OAuth client; the second one is a secret.
 CLIENT_FIELDS = ("clientId", "clientSecret")

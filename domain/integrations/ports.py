@@ -16,6 +16,7 @@ from domain.journal.occurrences import OccurrenceTransaction
 from domain.journal.ports import OutboxTransaction
 from domain.journal.signals import SignalTransaction
 from domain.providers.contract import IntegrationType, ProviderHttp
+from domain.providers.untrusted import UNPROTECTED, TenantWork
 
 SortField = Literal[
     "name", "createdAt", "modifiedAt", "status", "integrationType", "provider", "lastHealthCheck"
@@ -140,6 +141,7 @@ class OpenHttp(Protocol):
         allow_tls_1_2: bool,
         retries: int,
         token: RenewableToken | None = None,
+        work: TenantWork = UNPROTECTED,
     ) -> ProviderHttp: ...
 
 

@@ -18,7 +18,8 @@ from domain.integrations.rules import provider_hash
 from domain.oauth.model import Tokens
 from domain.oauth.ports import TokenEndpoint, TokenRequest, TokenResponse
 from domain.oauth.rules import authorize_url, client_of, filled
-from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
+from domain.providers.contract import Configuration, ProviderFailure
+from domain.providers.oauth_profile import OAuthProfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from domain.oauth.ports import TokenResponse
 from domain.providers.contract import (
     Configuration,
     FailureKind,
-    OAuthProfile,
     ProviderFailure,
 )
+from domain.providers.oauth_profile import OAuthProfile
 
 #: How long a state is valid, as is the provider's sign-in page in practice.
 STATE_LIFETIME = timedelta(minutes=10)

@@ -6,6 +6,15 @@ import codecs
 import re
 from typing import Any
 
+#: The charsets that are read. Python knows more: names without end, and some whose decoding takes the square of the
+#: length (punycode) or is no charset of texts.
+_READ = re.compile(
+    r"(?:x-)?(?:utf[-_]?(?:7|8|16|32)(?:[-_]?[lb]e)?(?:[-_]sig)?|(?:us[-_]?)?ascii|ansi_x3\.4-19(?:68|86)|latin[-_]?[0-9]{1,2}"
+    r"|iso[-_]?8859[-_][0-9]{1,2}(?:-[ei])?|iso[-_]?2022[-_](?:jp|kr)(?:[-_]?(?:[123]|2004|ext))?|koi8[-_]?[rtu]"
+    r"|(?:windows[-_]?|cp|ibm)[0-9]{3,5}|(?:ms[-_]?)?kanji|s(?:hift)?[-_]?jis(?:x0213|[-_]2004)?|ms932|euc[-_]?(?:jp|kr|cn)"
+    r"|ks_c_5601(?:-1987)?|uhc|johab|big5(?:-?hkscs)?|gb(?:k|2312|18030)|hz(?:-gb-2312)?|mac[-_]?[a-z]{1,12}|tis[-_]?620)",
+    re.IGNORECASE,
+)
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNORECASE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -25,8 +34,9 @@ def read_text(body: bytes, content_type: str, declared: str | None = None, *, is
     mark = next((name for start, name in _MARKS if body.startswith(start)), None)
     named = _CHARSET.search(content_type)
     charset = mark or (named[1] if named else None) or declared or "utf-8"
+    if _READ.fullmatch(charset) is None:
+        charset = "utf-8"
     try:
-        b"?".decode(charset, "replace")  # refuses Python's codecs that make no text
         text = codecs.getincrementaldecoder(charset)("replace").decode(body, not is_cut)
     except (LookupError, ValueError):
         text = body.decode("utf-8", "replace")

@@ -5,11 +5,12 @@ and never puts a credential into a text it returns or raises."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationInfo
 from pydantic.alias_generators import to_camel
@@ -17,6 +18,7 @@ from pydantic_core import CoreSchema
 
 from domain.providers.analytics import AnalyticsEvent, EventCall
 from domain.providers.charset import read_text, with_whole_characters
+from domain.providers.oauth_profile import OAuthProfile
 from domain.providers.records import (
     ListingRequest,
     ListPage,
@@ -25,6 +27,9 @@ from domain.providers.records import (
     SourceRecord,
     StreamProfile,
 )
+from domain.providers.untrusted import SMALL_BYTES, UNPROTECTED, TenantWork, WorkStopped
+
+T = TypeVar("T")
 
 
 class IntegrationType(IntEnum):
@@ -108,27 +113,6 @@ class Capability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OAuthProfile:
-    """An OAuth 2 authorization server (RFC 6749, PKCE RFC 7636). URLs may hold `{name}` of configuration fields.
-
-    `revoked_errors` are the error codes of the token endpoint that mean the grant was revoked."""
-
-    authorize_url: str
-    token_url: str
-    scopes: Sequence[str]
-    extra_authorize_parameters: Mapping[str, str] = field(default_factory=dict)
-    client_authentication: Literal["body", "basic"] = "body"
-    revoked_errors: frozenset[str] = frozenset({"invalid_grant"})
-    #: What the server may put before a scope's name in an answer, such as the address of the API that it belongs to.
-    scope_prefixes: Sequence[str] = ()
-    #: Where a token is revoked (RFC 7009), with the same `{name}`s.
-    revoke_url: str | None = None
-    #: The configuration property (as in JSON) that, when set, makes the authorisation unnecessary, such as a private
-    #: app's own token.
-    stand_in_field: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderProfile:
     """A provider's entry in the catalogue.
 
@@ -152,7 +136,8 @@ class ProviderRequest:
 
     - `body` is sent as given; `form` and `json` are encoded by the connection.
     - `idempotent` requests are repeated after a connection failure, 429 or 5xx; others only when nothing was sent or
-      the provider answered 429."""
+      the provider answered 429.
+    - `reads_apart`: the adapter has the answer read by `Connection.read`, so that the connection does not."""
 
     method: str
     url: str = field(repr=False)  # may hold the credential, or be one as a feed's address is
@@ -163,7 +148,22 @@ class ProviderRequest:
     body: bytes | None = field(default=None, repr=False)
     timeout_seconds: float = 15.0
     max_response_bytes: int = 8 * 1024 * 1024
+    reads_apart: bool = False
     idempotent: bool | None = None  # None: GET, HEAD, OPTIONS, PUT, DELETE, PROPFIND and REPORT are
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyRead:
+    """What came of reading a body: the value, or why there is none."""
+
+    value: Any
+    failure: ProviderFailure | None = None
+
+    def told(self) -> Any:
+        """Return the value. Raises the failure."""
+        if self.failure is not None:
+            raise self.failure
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,8 @@ class ProviderResponse:
     """The provider's answer; header names are lower-case. The status stands whatever became of the body.
 
     - `body` is what came of it: who needs all of it asks for `content`.
-    - `missing` says why part of the body is missing; `is_too_long`: because it is beyond the request's bound."""
+    - `missing` says why part of the body is missing; `is_too_long`: because it is beyond the request's bound.
+    - `already` is what `json` returns or raises, where the connection had the body read apart."""
 
     status: int
     headers: Mapping[str, str]
@@ -179,6 +180,7 @@ class ProviderResponse:
     duration_ms: int
     missing: str | None = None
     is_too_long: bool = False
+    already: AlreadyRead | None = field(default=None, repr=False)
 
     def content(self) -> bytes:
         """Return the body. Raises ProviderFailure (`unavailable`) when part of it is missing."""
@@ -189,6 +191,8 @@ class ProviderResponse:
 
     def json(self) -> Any:
         """Return the body as JSON. Raises ProviderFailure (`malformed`, or as `content` does)."""
+        if self.already is not None:
+            return self.already.told()
         import json
 
         try:
@@ -241,6 +245,18 @@ class ProviderFailure(Exception):
         self.nothing_charged = nothing_charged
         self.is_lasting = is_lasting
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(
+    kind: type[ProviderFailure], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> ProviderFailure:
+    """Return a failure that another process raised."""
+    failure = kind.__new__(kind, *arguments)
+    failure.__dict__.update(state)
+    return failure
+
 
 class RecordChanged(ProviderFailure):
     """A push was not done because the provider has another version of the record: `current`, which may be deleted."""
@@ -278,6 +294,26 @@ class Connection:
     http: ProviderHttp
     now: datetime
     access_token: str | None = field(default=None, repr=False)
+    work: TenantWork = UNPROTECTED
+
+    async def read(self, size: int, task: Callable[..., T], *arguments: Any, small: int = SMALL_BYTES) -> T:
+        """Return what `task` reads out of `size` bytes that the provider sent; it gets no credential.
+
+        At most `small` bytes are read by a thread, more by a process of its own. Raises ProviderFailure."""
+        if size <= small:
+            return await asyncio.to_thread(task, *arguments)
+        return await read_apart(self.work, task, *arguments)
+
+
+async def read_apart(work: TenantWork, task: Callable[..., T], *arguments: Any) -> T:
+    """Return what `task` reads in a process of its own. Raises ProviderFailure."""
+    try:
+        return await work.perform(task, *arguments)
+    except WorkStopped as stopped:
+        if stopped.reason == "busy":
+            raise ProviderFailure("unavailable", stopped.detail) from None
+        detail = f"The provider's answer cannot be read. {stopped.detail}"
+        raise ProviderFailure("rejected", detail, is_lasting=True) from None
 
 
 @dataclass(frozen=True, slots=True)

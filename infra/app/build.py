@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from domain.integrations.ports import AccessTokens
     from domain.journal.audit_heads import Checkpoints
     from domain.monitoring.alerts.ports import Notifier
+    from domain.providers.untrusted import UntrustedWork
     from domain.recommendations.ai import LanguageModel
     from domain.recommendations.ports import Providers
     from infra.app.hub import HubHttp, HubQueue, HubSecrets, HubTables
@@ -43,6 +44,7 @@ def build(
     checkpoints: Checkpoints | None = None,
     http: HubHttp | None = None,
     provider_transport: httpx.AsyncBaseTransport | None = None,
+    untrusted_work: UntrustedWork | None = None,
     realtime: Realtime | None = None,
     tracer: Tracer | None = None,
     catalogue: Catalogue | None = None,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from domain.journal.usage import UsageCounts
     from domain.monitoring.alerts.ports import DeadLetterCounts, Notifier
     from domain.monitoring.metrics import QueueDepths
+    from domain.providers.untrusted import UntrustedWork
     from domain.recommendations.ai import LanguageModel
     from domain.recommendations.ports import Providers
     from infra.outbound.transport import OutboundSender
@@ -230,6 +231,16 @@ class Hub:
         from infra.providers._kit.connection import HttpProviderConnections
 
         return HttpProviderConnections(lambda: self.provider_transport, self.clock)
+
+    @once
+    def untrusted_work(self) -> UntrustedWork:
+        from infra.untrusted.pool import WorkPool
+
+        return WorkPool(
+            processes=self.settings.parse_processes,
+            seconds=self.settings.parse_seconds,
+            memory_bytes=self.settings.parse_memory_mb * 1024 * 1024,
+        )
 
     @once
     def tracer(self) -> Tracer:

@@ -33,6 +33,7 @@ def connector(hub: Hub) -> Connector:
         hub.access_tokens,
         hub.open_http,
         apps=hub.use(OAuthApps),
+        work=hub.untrusted_work,
         clock=hub.clock,
     )
 

@@ -200,6 +200,15 @@ class Settings(BaseSettings):
     )
     sync_log_days: int = Field(180, ge=1, description="Days sync jobs and their logs are kept (17.2)")
 
+    # What others wrote
+    parse_processes: int = Field(
+        2, ge=1, le=16, description="Processes that read large or costly answers of providers"
+    )
+    parse_seconds: float = Field(
+        30.0, gt=0, le=300, description="Seconds such a process has for one answer, or one batch of mappings"
+    )
+    parse_memory_mb: int = Field(1024, ge=256, description="Megabytes such a process may have")
+
     # Alerts
     alert_days: int = Field(90, ge=1, le=3650, description="Days alerts are kept after they recovered")
 

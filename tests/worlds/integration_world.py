@@ -34,7 +34,6 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
-    OAuthProfile,
     Provider,
     ProviderFailure,
     ProviderProfile,
@@ -43,6 +42,7 @@ from domain.providers.contract import (
     TestResult,
     TestStep,
 )
+from domain.providers.oauth_profile import OAuthProfile
 from infra.app.build import build
 from tests.worlds.builders import (
     OTHER_TENANT,

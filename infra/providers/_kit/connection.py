@@ -15,9 +15,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from domain.core.ports import Clock, OutboundError
 from domain.integrations.ports import RenewableToken
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.untrusted import UNPROTECTED, TenantWork
 from infra.outbound.request import parsed_url
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.rate_limits import asked_wait, is_rate_limit
+from infra.providers._kit.reading import with_body_read
 from infra.providers._kit.refusal import describe, failure_kind
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class HttpProviderConnection:
     Retries (`retries` of them) wait `BACKOFF_SECONDS * 2^n` with full jitter, or what `Retry-After` says up to
     10 s, as long as the host's shared retry budget and 45 s in all last. `account` (the integration's id) is
     whose 429 pauses are kept. `secrets` never appear in a failure's text. `allow_tls_1_2` lowers the TLS floor.
-    `token` is replaced after a 401, and the request repeated once; later requests carry the new one.
+    `token` is replaced after a 401, and the request repeated once; later requests carry the new one. `work` reads
+    large answers.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class HttpProviderConnection:
         allow_tls_1_2: bool = False,
         retries: int = RETRIES,
         token: RenewableToken | None = None,
+        work: TenantWork = UNPROTECTED,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads load, guards nothing
     ) -> None:
@@ -71,10 +75,14 @@ class HttpProviderConnection:
         self._given_token = token
         self._token = token.value if token is not None else ""
         self._is_refused = False
+        self._work = work
         self._sleep = sleep
         self._jitter = jitter
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
+        return await with_body_read(request, await self._sent(request), self._work)
+
+    async def _sent(self, request: ProviderRequest) -> ProviderResponse:
         used = self._token
         response = await self._send(self._carrying(request, used))
         if response.status != 401 or not self._carries_token(request):
@@ -242,6 +250,7 @@ class HttpProviderConnections:
         allow_tls_1_2: bool,
         retries: int,
         token: RenewableToken | None = None,
+        work: TenantWork = UNPROTECTED,
     ) -> HttpProviderConnection:
         return HttpProviderConnection(
             self._transport(),
@@ -253,6 +262,7 @@ class HttpProviderConnections:
             allow_tls_1_2=allow_tls_1_2,
             retries=retries,
             token=token,
+            work=work,
         )
 
 

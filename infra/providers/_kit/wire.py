@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
@@ -22,6 +22,7 @@ from domain.providers.contract import (
     SignatureRefused,
 )
 from domain.providers.records import SourceRecord
+from domain.providers.untrusted import SMALL_BYTES
 from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 
@@ -36,6 +37,8 @@ CAPABILITIES = frozenset(
     )
 )
 
+#: The most rows of a page; the largest that a provider here documents has 2,500.
+ROWS_AT_MOST: Final = 5_000
 _FORM_FIELDS_MAX = 1000
 _TYPE_MAX = 100
 _CODE_MAX = 80
@@ -143,10 +146,13 @@ def number_at(value: Any, *path: str | int) -> int:
 
 
 def items(value: Any, *path: str | int) -> Sequence[Any]:
-    """Return the list at the path. Raises ProviderFailure (malformed)."""
+    """Return the list at the path. Raises ProviderFailure (malformed), also for one of more than ROWS_AT_MOST."""
     found = at(value, *path)
     if not isinstance(found, list):
         raise ProviderFailure("malformed", f"The provider's answer has no list {_named(path)}.")
+    if len(found) > ROWS_AT_MOST:
+        detail = f"The provider's answer has a list {_named(path)} of more than {ROWS_AT_MOST:,}."
+        raise ProviderFailure("malformed", detail, is_lasting=True)
     return found
 
 
@@ -194,6 +200,11 @@ def xml_document(response: ProviderResponse) -> Element:
         ) from None
 
 
+def root_tag(response: ProviderResponse) -> str:
+    """Return the name of the root element. Raises ProviderFailure (malformed)."""
+    return xml_document(response).tag
+
+
 def markup_of(response: ProviderResponse) -> str:
     """Return an answer in XML as text, without the declaration. Raises ProviderFailure (malformed).
 
@@ -215,6 +226,8 @@ def _without_control(reference: re.Match[str]) -> str:
 
 def xml_error_code(response: ProviderResponse) -> str:
     """Return the text of `<Code>`, as S3 and Azure Storage name an error; "" when there is none."""
+    if len(response.body) > SMALL_BYTES:
+        return ""
     try:
         root = xml_document(response)
     except ProviderFailure:

@@ -38,7 +38,7 @@ from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_equal, required_secret
 from infra.providers._kit.wire import (
     CAPABILITIES,
-    xml_document,
+    root_tag,
 )
 from infra.providers.azure_blob.records import API, AzureBlobs, container_request, listed
 
@@ -141,7 +141,7 @@ class AzureBlob(Provider):
 async def _list_one(connection: Connection) -> None:
     query = [("restype", "container"), ("comp", "list"), ("maxresults", "1")]
     response = await listed(connection, query)
-    if xml_document(response).tag != "EnumerationResults":
+    if await connection.read(len(response.body), root_tag, response) != "EnumerationResults":
         raise ProviderFailure("malformed", "The answer is not a list of blobs.", status=response.status)
 
 

@@ -68,21 +68,26 @@ class AzureBlobs(RecordStreams):
         if here.get("marker"):
             query.append(("marker", str(here["marker"])))
         response = await listed(connection, query)
-        root = xml_document(response)
-        if root.tag != "EnumerationResults":
-            raise ProviderFailure("malformed", "The answer is not a list of blobs.", status=response.status)
-        # With a hierarchical namespace folders are listed too; they hold nothing.
-        blobs = [
-            blob
-            for blob in root.iterfind("Blobs/Blob")
-            if blob.findtext("Properties/ResourceType") != "directory"
-        ]
-        page, again, rest = cut(blobs, whole(here.get("skip", 0)), request.limit)
-        records = [_record(blob, connection.configuration.address) for blob in page]
-        marker = root.findtext("NextMarker") or ""
-        if again is not None:
-            return ListPage(records, pack(**{**here, "skip": again}))
-        return ListPage(records, pack(marker=marker, skip=rest) if marker.strip() else None)
+        address, length = connection.configuration.address, len(response.body)
+        return await connection.read(length, _page_of, response, here, request.limit, address)
+
+
+def _page_of(response: ProviderResponse, here: Mapping[str, Any], limit: int, address: str) -> ListPage:
+    root = xml_document(response)
+    if root.tag != "EnumerationResults":
+        raise ProviderFailure("malformed", "The answer is not a list of blobs.", status=response.status)
+    # With a hierarchical namespace folders are listed too; they hold nothing.
+    blobs = [
+        blob
+        for blob in root.iterfind("Blobs/Blob")
+        if blob.findtext("Properties/ResourceType") != "directory"
+    ]
+    page, again, rest = cut(blobs, whole(here.get("skip", 0)), limit)
+    records = [_record(blob, address) for blob in page]
+    marker = root.findtext("NextMarker") or ""
+    if again is not None:
+        return ListPage(records, pack(**{**here, "skip": again}))
+    return ListPage(records, pack(marker=marker, skip=rest) if marker.strip() else None)
 
 
 async def listed(connection: Connection, query: list[tuple[str, str]]) -> ProviderResponse:

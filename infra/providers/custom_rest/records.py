@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from domain.providers.records import (
     StreamProfile,
 )
 from infra.providers._kit.paging import NOTHING, PAGE, linked
+from infra.providers._kit.reading import HERE_BYTES, check_values
 from infra.providers._kit.wire import basic, document, moment, text_at
 from infra.providers.custom_rest import configuration as declared
 
@@ -72,7 +74,9 @@ class RestRecords(RecordStreams):
         asked, position = _request_for(configuration, configuration.list_request, base, request)
         ends = _PAST_THE_END if position.get("at") else ()
         response = await connection.http.expect(asked, *PAGE, *ends)
-        return _page_of(configuration, configuration.list_request, position, response, url=asked.url)
+        await asyncio.to_thread(check_values, response.body)
+        page = _Page(configuration.list_request, position, response, _Site.of(configuration), asked.url)
+        return await connection.read(len(response.body), _page_of, page, small=HERE_BYTES)
 
     async def push_record(self, connection: Connection, request: PushRequest) -> PushResult:
         raise ProviderFailure("rejected", "A declared API takes no records from here.")
@@ -89,7 +93,7 @@ def _request_for(
     if "link" in position:
         # The base URL may be another since the link was given: the credentials do not go back there.
         link = linked(configuration.base_url, position["link"])
-        return replace(base, url=link, max_response_bytes=_MOST_BYTES), position
+        return replace(base, url=link, max_response_bytes=_MOST_BYTES, reads_apart=True), position
     paging = wanted.paging
     size = min(request.limit, paging.size)
     if paging.style == "page":
@@ -105,8 +109,34 @@ def _request_for(
         params[paging.parameter or ""] = str(position["at"])
     elif paging.style == "cursor" and "cursor" in position:
         params[paging.parameter or ""] = position["cursor"]
-    asked = replace(base, params={**params, **dict(base.params)}, max_response_bytes=_MOST_BYTES)
+    asked = replace(
+        base, params={**params, **dict(base.params)}, max_response_bytes=_MOST_BYTES, reads_apart=True
+    )
     return asked, {**position, "size": size}
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What the address of a next page is made with: all of the configuration that may go to another process."""
+
+    base_url: str
+    key_parameter: str | None
+
+    @classmethod
+    def of(cls, configuration: declared.CustomRestConfiguration) -> _Site:
+        is_in_query = configuration.auth == "apiKey" and configuration.api_key_in == "query"
+        return cls(configuration.base_url, configuration.api_key_name if is_in_query else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """An answer, and what it answers: the position it stands for and the address without the credentials."""
+
+    wanted: declared.ListRequest
+    position: dict[str, Any]
+    response: ProviderResponse
+    site: _Site
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +149,9 @@ class _ReadPage:
     problem: str | None = None
 
 
-def _page_of(
-    configuration: declared.CustomRestConfiguration,
-    wanted: declared.ListRequest,
-    position: dict[str, Any],
-    response: ProviderResponse,
-    *,
-    url: str,
-) -> ListPage:
+def _page_of(page: _Page) -> ListPage:
     """Return the records of an answer, and where the list goes on. Raises ProviderFailure (malformed)."""
+    wanted, position, response = page.wanted, page.position, page.response
     total = _total(response)
     if response.status in NOTHING:
         # 304: what is there did not change, and says nothing about what is gone.
@@ -138,7 +162,7 @@ def _page_of(
         answer = _read(wanted, response, total)
     following = None
     if answer.body is not None:
-        following = _following(configuration, position, response, answer, url=url)
+        following = _following(page, answer)
         if following is not None and "at" in following and total is not None:
             following["total"] = total
     return ListPage(
@@ -207,19 +231,11 @@ def _total(response: ProviderResponse) -> int | None:
     return next((int(text) for text in told if text.isascii() and text.isdecimal() and len(text) < 10), None)
 
 
-def _following(
-    configuration: declared.CustomRestConfiguration,
-    position: dict[str, Any],
-    response: ProviderResponse,
-    answer: _ReadPage,
-    *,
-    url: str,
-) -> dict[str, Any] | None:
+def _following(page: _Page, answer: _ReadPage) -> dict[str, Any] | None:
     """Return the next position, None at the end.
 
     Pages and offsets end with an empty page: a short one may only be a smaller page than was asked for."""
-    assert configuration.list_request is not None
-    paging, count = configuration.list_request.paging, len(answer.rows)
+    paging, count, position, response = page.wanted.paging, len(answer.rows), page.position, page.response
     short = {"short": True} if 0 < count < position.get("size", 0) else {}
     match paging.style:
         case "page":
@@ -231,7 +247,7 @@ def _following(
             return {"cursor": cursor} if cursor is not None else None
         case "linkHeader":
             link = _next_link(response.headers.get("link", ""))
-            return {"link": _own_link(configuration, link, url)} if link else None
+            return {"link": _own_link(page.site, link, page.url)} if link else None
         case _:
             return None
 
@@ -279,17 +295,13 @@ def _next_link(header: str) -> str | None:
     return None
 
 
-def _own_link(configuration: declared.CustomRestConfiguration, link: str, page_url: str) -> str:
+def _own_link(site: _Site, link: str, page_url: str) -> str:
     """Return the address of the next page without the API key, which each request brings itself."""
-    address = linked(configuration.base_url, link, page_url)
-    if configuration.auth != "apiKey" or configuration.api_key_in != "query":
+    address = linked(site.base_url, link, page_url)
+    if site.key_parameter is None:
         return address
     path, _, query = address.partition("?")
-    kept = [
-        pair
-        for pair in query.split("&")
-        if unquote_plus(pair.partition("=")[0]) != configuration.api_key_name
-    ]
+    kept = [pair for pair in query.split("&") if unquote_plus(pair.partition("=")[0]) != site.key_parameter]
     return f"{path}?{'&'.join(kept)}" if any(kept) else path
 
 

@@ -24,7 +24,6 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
-    OAuthProfile,
     Provider,
     ProviderProfile,
     ProviderRequest,
@@ -33,6 +32,7 @@ from domain.providers.contract import (
     TestResult,
     VerifiedEvent,
 )
+from domain.providers.oauth_profile import OAuthProfile
 from infra.providers._kit import trial
 from infra.providers._kit.contents import elements_of, events_of
 from infra.providers._kit.field_types import BaseUrl, WebhookTolerance

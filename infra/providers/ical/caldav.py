@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring
 from xml.sax.saxutils import unescape
@@ -12,6 +14,8 @@ from domain.providers.contract import Connection, ProviderFailure, ProviderReque
 from infra.providers._kit.paging import at_own_host
 from infra.providers._kit.wire import basic, markup_of, xml_document
 
+T = TypeVar("T")
+
 _DAV = "{DAV:}"
 _CALDAV = "{urn:ietf:params:xml:ns:caldav}"
 _COLLECTION = "<D:resourcetype/><D:displayname/><D:sync-token/><C:supported-calendar-component-set/>"
@@ -19,7 +23,7 @@ _REDIRECTS = (301, 302, 307, 308)
 _HOPS_MAX = 3
 _ROOT = re.compile(r"<(?:[\w.-]+:)?multistatus\b[^<>]*>")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?multistatus\s*>\s*$")
-_RESPONSE = re.compile(r"<((?:[\w.-]+:)?response)\b[^<>]*>.*?</\1\s*>", re.DOTALL)
+_RESPONSE = re.compile(r"<(?P<end>/?)(?P<name>(?:[\w.-]+:)?response)(?:\s[^<>]*)?>")
 _HREF = re.compile(r"<((?:[\w.-]+:)?href)\b[^<>]*>([^<>]*)</\1\s*>")
 #: caldav.icloud.com sends each user to a host such as p01-caldav.icloud.com. A common parent alone says nothing:
 #: that of two strangers may be co.uk.
@@ -84,17 +88,12 @@ class CalDavAccess:
     async def calendars(self, principal: str) -> list[CalendarCollection]:
         """Return the calendars in the principal's home that take events, and no lists of tasks or journals."""
         answer = await self._propfind(principal, "<C:calendar-home-set/>", depth="0")
-        home = _href(xml_document(answer), f"{_CALDAV}calendar-home-set")
+        home = await self._read(answer, _href_in, f"{_CALDAV}calendar-home-set")
         if home is None:
             raise ProviderFailure("malformed", "The CalDAV server names no calendar home.")
         home = resolved(self.server_url, principal, home)
         listed = await self._propfind(home, _COLLECTION, depth="1")
-        return [
-            _collection(self.server_url, home, response)
-            for response in multistatus(listed).findall(f"{_DAV}response")
-            if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None
-            and _takes_events(response)
-        ]
+        return await self._read(listed, _collections, self.server_url, home)
 
     async def _principal_at(self, url: str) -> str | None:
         for _ in range(_HOPS_MAX):
@@ -105,10 +104,13 @@ class CalDavAccess:
                     return None
                 raise
             if answer.status not in _REDIRECTS:
-                href = _href(xml_document(answer), f"{_DAV}current-user-principal")
+                href = await self._read(answer, _href_in, f"{_DAV}current-user-principal")
                 return resolved(self.server_url, url, href) if href else None
             url = resolved(self.server_url, url, answer.headers.get("location", ""))
         return None
+
+    async def _read(self, answer: ProviderResponse, task: Callable[..., T], *arguments: Any) -> T:
+        return await self.connection.read(len(answer.body), task, answer, *arguments)
 
     async def _propfind(self, url: str, properties: str, *, depth: str) -> ProviderResponse:
         body = (
@@ -158,17 +160,36 @@ def _salvaged(answer: ProviderResponse) -> Element:
             return None
 
     inner = text[head.end() : end.start()]
-    root = read(_RESPONSE.sub("", inner))
+    parts, rest = _parts_of(inner)
+    root = read(rest)
     root = root if root is not None else Element(f"{_DAV}multistatus")
-    for found in _RESPONSE.finditer(inner):
-        part = read(found[0])
+    for written in parts:
+        part = read(written)
         if part is not None:
             root.extend(part)
             continue
         odd = SubElement(root, f"{_DAV}response")
-        for _, href in _HREF.findall(found[0]):
+        for _, href in _HREF.findall(written):
             SubElement(odd, f"{_DAV}href").text = unescape(href)
     return root
+
+
+def _parts_of(inner: str) -> tuple[list[str], str]:
+    """Return the parts of an answer, each about one resource, and what is around them; in one pass."""
+    parts: list[str] = []
+    around: list[str] = []
+    at, begun = 0, None
+    for tag in _RESPONSE.finditer(inner):
+        if begun is None and not tag["end"] and not tag[0].endswith("/>"):
+            around.append(inner[at : tag.start()])
+            begun = tag
+        elif begun is not None and tag["end"] and tag["name"] == begun["name"]:
+            parts.append(inner[begun.start() : tag.end()])
+            at, begun = tag.end(), None
+    if begun is not None:
+        at = begun.start()
+    around.append(inner[at:])
+    return parts, "".join(around)
 
 
 def access_of(connection: Connection) -> CalDavAccess | None:
@@ -216,8 +237,8 @@ def _within(server: str, url: str) -> bool:
     return hosts[0] == hosts[1] or any(all(host.endswith(name) for host in hosts) for name in _SPREADING)
 
 
-def _href(root: Element, name: str) -> str | None:
-    found = root.find(f".//{name}/{_DAV}href")
+def _href_in(answer: ProviderResponse, name: str) -> str | None:
+    found = xml_document(answer).find(f".//{name}/{_DAV}href")
     return found.text.strip() if found is not None and found.text and found.text.strip() else None
 
 
@@ -226,6 +247,14 @@ def _takes_events(response: Element) -> bool:
     components = response.findall(f".//{_CALDAV}supported-calendar-component-set/{_CALDAV}comp")
     names = {component.get("name", "").upper() for component in components}
     return not names or "VEVENT" in names
+
+
+def _collections(answer: ProviderResponse, server: str, home: str) -> list[CalendarCollection]:
+    return [
+        _collection(server, home, response)
+        for response in multistatus(answer).findall(f"{_DAV}response")
+        if response.find(f".//{_DAV}resourcetype/{_CALDAV}calendar") is not None and _takes_events(response)
+    ]
 
 
 def _collection(server: str, base: str, response: Element) -> CalendarCollection:

@@ -6,9 +6,9 @@ RFC 4791 section 7.9 (calendar-multiget) and 5.3.2 (If-None-Match, If-Match).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
@@ -29,6 +29,8 @@ from infra.providers._kit.rate_limits import asked_wait
 from infra.providers._kit.refusal import failure_kind
 from infra.providers.ical.caldav import CalDavAccess, CalendarCollection, multistatus, resolved
 from infra.providers.ical.events import parse_resource, to_internal, write_event
+
+T = TypeVar("T")
 
 PAGE_MAX = 500
 _FETCH_MAX = 100
@@ -107,16 +109,24 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
             raise gone(name)
         return made
     etag = found.headers.get("etag")
-    current = parse_resource(name, etag, found.content())
+    current = await _resource(access, name, etag, found.content())
     if current is not None and _holds(event, current):
         return PushResult(name, current.modified_at, etag, record=current)
     if etag != request.if_version and (request.if_version is not None or request.external_id is None):
         raise RecordChanged(current or SourceRecord(name, {}, version=etag, deleted=True))
-    body = write_event(event, uid, access.connection.now, found.body)
+    body = await _read(access, found.body, write_event, event, uid, access.connection.now, found.body)
     written = await _put(access, url, body, {"if-match": etag} if etag else {})
     if written is None:
         raise RecordChanged(await _current(access, name, url))
     return await _result(access, name, url, etag=written.headers.get("etag"), body=body)
+
+
+async def _read(access: CalDavAccess, body: bytes, task: Callable[..., T], *arguments: Any) -> T:
+    return await access.connection.read(len(body), task, *arguments)
+
+
+async def _resource(access: CalDavAccess, name: str, etag: str | None, body: bytes) -> SourceRecord | None:
+    return await _read(access, body, parse_resource, name, etag, body)
 
 
 async def _remove(access: CalDavAccess, name: str, url: str, version: str | None) -> PushResult:
@@ -134,7 +144,8 @@ async def _current(access: CalDavAccess, name: str, url: str) -> SourceRecord:
     if found.status in _GONE:
         return _removed(name)
     etag = found.headers.get("etag")
-    return parse_resource(name, etag, found.content()) or SourceRecord(name, {}, version=etag, deleted=True)
+    current = await _resource(access, name, etag, found.content())
+    return current or SourceRecord(name, {}, version=etag, deleted=True)
 
 
 async def _make(access: CalDavAccess, name: str, url: str, body: bytes) -> PushResult | None:
@@ -165,7 +176,7 @@ async def _result(access: CalDavAccess, name: str, url: str, *, etag: str | None
     if etag is None:  # the server keeps it otherwise than it was sent (RFC 4791 section 5.3.4)
         current = await _current(access, name, url)
     else:
-        current = parse_resource(name, etag, body) or SourceRecord(name, {}, version=etag)
+        current = await _resource(access, name, etag, body) or SourceRecord(name, {}, version=etag)
     return PushResult(name, current.modified_at, current.version, record=current)
 
 
@@ -174,7 +185,7 @@ async def _members(access: CalDavAccess, calendar: CalendarCollection, token: st
         body = '<D:propfind xmlns:D="DAV:"><D:prop><D:getetag/></D:prop></D:propfind>'
         headers = {**_XML, "depth": "1"}
         answer = await access.send("PROPFIND", calendar.url, body=body.encode(), headers=headers)
-        return _read_members(calendar, answer)
+        return await _read(access, answer.body, _read_members, calendar, answer)
     body = (
         f'<D:sync-collection xmlns:D="DAV:"><D:sync-token>{escape(token)}</D:sync-token>'
         "<D:sync-level>1</D:sync-level><D:prop><D:getetag/></D:prop></D:sync-collection>"
@@ -184,7 +195,7 @@ async def _members(access: CalDavAccess, calendar: CalendarCollection, token: st
         "REPORT", calendar.url, body=body.encode(), headers=headers, also=_TOKEN_REFUSED
     )
     if answer.status == 207:
-        return _read_members(calendar, answer)
+        return await _read(access, answer.body, _read_members, calendar, answer)
     if token and (answer.status == 410 or b"valid-sync-token" in answer.body):
         raise StateExpired("The CalDAV server no longer knows the sync token.")
     raise ProviderFailure(
@@ -239,6 +250,12 @@ async def _fetch(
     )
     headers = {**_XML, "depth": "1"}
     answer = await access.send("REPORT", calendar.url, body=body.encode(), headers=headers)
+    return await _read(access, answer.body, _read_resources, calendar, dict(wanted), answer)
+
+
+def _read_resources(
+    calendar: CalendarCollection, wanted: Mapping[str, str], answer: ProviderResponse
+) -> list[SourceRecord]:
     otherwise = {unquote(name): name for name in wanted}
     told: dict[str, SourceRecord | None] = {}
     for response in multistatus(answer).findall(f"{_DAV}response"):

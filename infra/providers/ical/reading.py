@@ -8,52 +8,71 @@ from __future__ import annotations
 
 import quopri
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar
+from icalendar.parser import Contentline
 from icalendar.parser.ical.component import ComponentIcalParser
 from icalendar.prop import vBroken
 
 from domain.providers.charset import read_text
 from domain.providers.contract import ProviderFailure
 from infra.providers._kit.recurrence import zone_name
+from infra.providers.ical.zone_limits import CHANGES_OF_CALENDAR_AT_MOST, changes_of
 
 #: What the library raises for text that is no calendar.
 _ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
-_FOLD = re.compile(rb"(?:\r?\n)+[ \t]")
+# What follows the line ends may be missing: else it would be looked for from each of them to the last.
+_FOLD = re.compile(rb"((?:\r?\n)+)([ \t])?")
 _WIDE = re.compile(
     rb"^(?:\xff\xfe|\xfe\xff|\x00\x00\xfe\xff)|charset\s*=\s*[\"']?utf-?(?:16|32)", re.IGNORECASE
 )
-#: A property whose value is quoted-printable (vCalendar 1.0).
+#: A property whose value is quoted-printable (vCalendar 1.0), up to the value; and the most characters of that.
 _QUOTED = re.compile(
-    r"^(?P<name>[\w-]+)(?P<parameters>(?:;[^:;\"\r\n]*(?:\"[^\"\r\n]*\")?)*;(?:ENCODING=)?QUOTED-PRINTABLE(?:;[^:\r\n]*)?)"
-    r":(?P<value>[^\r\n]*)",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?P<name>[\w-]+)(?P<parameters>(?:;[^:;\"]*(?:\"[^\"]*\")?)*;(?:ENCODING=)?QUOTED-PRINTABLE(?:;[^:]*)?):",
+    re.IGNORECASE,
 )
+_QUOTED_HEAD_MAX = 500
 _LINE_END = re.compile(r"\r?\n")
 _QUOTING = re.compile(r";(?:ENCODING=)?QUOTED-PRINTABLE|;CHARSET=[^;:]*", re.IGNORECASE)
 _CHARSET = re.compile(r";CHARSET=\"?([^;:\"]+)", re.IGNORECASE)
 #: Components that stand in a calendar side by side: one without an end ends where the next begins.
 _SIDE_BY_SIDE = frozenset(("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE"))
+#: Components of one text, and of those that stand in one another: an alarm stands in an event in a calendar.
+COMPONENTS_AT_MOST = 50_000
+LEVELS_AT_MOST = 10
 
 
 def unfolded(body: bytes, content_type: str = "") -> str:
     """Return the text with its lines whole; a fold may stand within a letter (RFC 5545 section 3.1)."""
     if _WIDE.search(body[:4]) or _WIDE.search(content_type.encode("utf-8", "replace")):
         return read_text(body, content_type)
-    return read_text(_FOLD.sub(b"", body), content_type)
+    return read_text(_FOLD.sub(_joined, body), content_type)
+
+
+def _joined(ends: re.Match[bytes]) -> bytes:
+    return b"" if ends[2] else ends[1]
 
 
 def calendars_in(body: bytes) -> list[Any]:
-    """Return the calendars of a text. Raises ProviderFailure (malformed) when there is none, or one has no end."""
-    parser = _Parser(
-        _without_quoting(unfolded(body)), Calendar._get_component_factory(), Calendar.types_factory
-    )
+    """Return the calendars of a text.
+
+    Raises ProviderFailure (malformed) when there is none, or one has no end, too many components, or too deep ones."""
+    text = unfolded(body)
+    if text.upper().count("BEGIN:") > COMPONENTS_AT_MOST:
+        detail = f"The calendar has more than {COMPONENTS_AT_MOST:,} components."
+        raise ProviderFailure("malformed", detail, is_lasting=True)
+    # As the library makes them, but for its search for folds, which takes the square of the line ends.
+    lines = list(map(Contentline, (*filter(None, _without_quoting(text)), "")))
+    parser = _Parser(lines, Calendar._get_component_factory(), Calendar.types_factory)
     try:
         components = parser.parse()
+    except _TooDeep:
+        detail = f"The calendar has components within more than {LEVELS_AT_MOST} others."
+        raise ProviderFailure("malformed", detail, is_lasting=True) from None
     except _ODD:
         components = []
     calendars = [component for component in components if component.name == "VCALENDAR"]
@@ -62,26 +81,31 @@ def calendars_in(body: bytes) -> list[Any]:
     return calendars
 
 
-def _without_quoting(text: str) -> str:
-    """Return the text with values that are quoted-printable written out, as calendars before RFC 5545 have them.
+def _without_quoting(text: str) -> Sequence[str]:
+    """Return the lines with values that are quoted-printable written out, as calendars before RFC 5545 have them.
 
     A value goes on in the next line where a line ends with `=`."""
-    if _QUOTED.search(text) is None:
-        return text
+    given = _LINE_END.split(text)
+    if "QUOTED-PRINTABLE" not in text.upper():
+        return given
     lines: list[str] = []
-    is_open = False
-    for line in _LINE_END.split(text):
-        if is_open:
-            lines[-1] = lines[-1][:-1] + line
-        else:
+    waiting = iter(given)
+    for line in waiting:
+        quoted = _QUOTED.match(line[:_QUOTED_HEAD_MAX])
+        if quoted is None:
             lines.append(line)
-        is_open = lines[-1].endswith("=") and _QUOTED.match(lines[-1]) is not None
-    return "\r\n".join(_QUOTED.sub(_written_out, line) for line in lines)
+            continue
+        parts = [line[quoted.end() :]]
+        while parts[-1].endswith("=") and (more := next(waiting, None)) is not None:
+            parts[-1] = parts[-1][:-1]
+            parts.append(more)
+        lines.append(_written_out(quoted, "".join(parts)))
+    return lines
 
 
-def _written_out(quoted: re.Match[str]) -> str:
+def _written_out(quoted: re.Match[str], written: str) -> str:
     charset = _CHARSET.search(quoted["parameters"])
-    value = quopri.decodestring(quoted["value"].removesuffix("=").encode())
+    value = quopri.decodestring(written.removesuffix("=").encode())
     text = read_text(value, f"charset={charset[1]}" if charset else "")
     for plain, escaped in (("\\", "\\\\"), (",", "\\,"), (";", "\\;"), ("\r\n", "\\n"), ("\n", "\\n")):
         text = text.replace(plain, escaped)
@@ -94,6 +118,7 @@ class Zones:
     def __init__(self, calendar: Any) -> None:
         self._defined = {_cleaned(zone.get("TZID")): zone for zone in calendar.walk("VTIMEZONE")}
         self._made: dict[str, tzinfo | None] = {}
+        self._changes_left = CHANGES_OF_CALENDAR_AT_MOST
         try:
             self.default: tzinfo = ZoneInfo(str(calendar.get("X-WR-TIMEZONE") or "UTC"))
         except (ValueError, OSError, KeyError):
@@ -135,22 +160,28 @@ class Zones:
 
     def _own(self, name: str) -> tzinfo | None:
         if name not in self._made:
-            self._made[name] = _zone_of(self._defined.get(name))
+            component = self._defined.get(name)
+            self._made[name] = self._zone_of(component) if component is not None else None
         return self._made[name]
 
-
-def _zone_of(component: Any) -> tzinfo | None:
-    try:
-        zone: tzinfo | None = component.to_tz(lookup_tzid=False) if component is not None else None
-        if zone is not None:
+    def _zone_of(self, component: Any) -> tzinfo | None:
+        try:
+            self._changes_left -= changes_of(component)
+            if self._changes_left < 0:
+                return None
+            zone: tzinfo = component.to_tz(lookup_tzid=False)
             datetime(2026, 1, 1, tzinfo=zone).astimezone(UTC)
-    except _ODD:
-        return None
-    return zone
+        except _ODD:
+            return None
+        return zone
 
 
 def _cleaned(name: Any) -> str:
     return str(name or "").strip("/")
+
+
+class _TooDeep(Exception):
+    """A calendar whose components stand in too many others."""
 
 
 class _Parser(ComponentIcalParser):
@@ -163,6 +194,8 @@ class _Parser(ComponentIcalParser):
     def handle_begin_component(self, vals: str) -> None:
         if vals.strip().upper() in _SIDE_BY_SIDE:
             self._close(lambda: len(self._stack) == 1)
+        if len(self._stack) >= LEVELS_AT_MOST:
+            raise _TooDeep
         super().handle_begin_component(vals.strip())
 
     def handle_end_component(self, vals: str) -> None:

@@ -6,7 +6,6 @@ what it no longer holds is told by the identities that were in it before.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -99,16 +98,30 @@ async def _list_feed(connection: Connection, request: ListingRequest) -> ListPag
     feed = await fetch_feed(connection, **conditions)
     if feed.body is None:
         return ListPage((), next_state=request.state, is_complete=False)
-    # A feed of megabytes takes seconds to parse.
-    events = {event.external_id: event for event in await asyncio.to_thread(parse_feed, feed.body)}
+    validators = here or {"of": source, "etag": feed.etag, "last_modified": feed.last_modified}
+    listing = _Listing(before, validators, request.limit)
+    return await connection.read(len(feed.body), _page_of, feed.body, listing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Where the listing of a feed stands, and how many records are wanted."""
+
+    before: Mapping[str, Any]
+    validators: Mapping[str, Any]
+    limit: int
+
+
+def _page_of(body: bytes, listing: _Listing) -> ListPage:
+    before, validators = listing.before, listing.validators
+    events = {event.external_id: event for event in parse_feed(body)}
     known = set(_unfold(before["ids"])) if before else set()
     is_complete = not any(is_nameless(event) for event in events.values())
     gone = known - set(events) if is_complete else set()
     kept_ids = sorted(events if is_complete else known.union(events))
-    validators = here or {"of": source, "etag": feed.etag, "last_modified": feed.last_modified}
-    after = str(here.get("after") or "")
+    after = str(validators.get("after") or "")
     order = sorted(identity for identity in gone.union(events) if identity > after)
-    page = order[: min(request.limit, MAX_PAGE_RECORDS)]
+    page = order[: min(listing.limit, MAX_PAGE_RECORDS)]
     records = [events.get(identity) or SourceRecord(identity, {}, deleted=True) for identity in page]
     if len(page) < len(order):
         following = pack(**{**validators, "after": page[-1]})
@@ -134,6 +147,7 @@ async def fetch_feed(
             **{name: value for name, value in conditions.items() if value is not None},
         },
         max_response_bytes=FEED_BYTES_MAX,
+        reads_apart=True,
     )
     response = await connection.http.expect(request, 200, 204, 304)
     validators = response.headers.get("etag", etag), response.headers.get("last-modified", last_modified)
@@ -142,12 +156,18 @@ async def fetch_feed(
     if response.is_too_long:
         raise ProviderFailure("rejected", f"The calendar is larger than {FEED_BYTES_MAX} bytes.", status=200)
     content = response.content()
+    content_type = response.headers.get("content-type", "")
+    text = await connection.read(len(content), _calendar_text, content, content_type)
+    return Feed(text, *validators)
+
+
+def _calendar_text(content: bytes, content_type: str) -> bytes:
     from infra.providers.ical.reading import unfolded  # here: the library takes long to import
 
-    text = unfolded(content, response.headers.get("content-type", ""))
+    text = unfolded(content, content_type)
     if not text.lstrip()[: len(_START)].upper() == _START:
         raise ProviderFailure("malformed", "The address does not answer with a calendar.", status=200)
-    return Feed(text.encode("utf-8", "replace"), *validators)
+    return text.encode("utf-8", "replace")
 
 
 def _fold(ids: Sequence[str]) -> str:

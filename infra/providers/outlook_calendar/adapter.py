@@ -24,7 +24,6 @@ from domain.providers.contract import (
     IncomingAnswer,
     IncomingRequest,
     IntegrationType,
-    OAuthProfile,
     Provider,
     ProviderProfile,
     ProviderRequest,
@@ -34,6 +33,7 @@ from domain.providers.contract import (
     TestResult,
     VerifiedEvent,
 )
+from domain.providers.oauth_profile import OAuthProfile
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_equal, digest_id, required_secret

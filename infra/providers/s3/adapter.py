@@ -35,7 +35,7 @@ from infra.providers._kit import trial
 from infra.providers._kit.contents import events_of, read_json
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import required_secret
-from infra.providers._kit.wire import CAPABILITIES, event_type, moment, xml_document
+from infra.providers._kit.wire import CAPABILITIES, event_type, moment, root_tag
 from infra.providers.s3.records import API, S3Objects, bucket_request, listed
 from infra.providers.s3.webhook import confirm, verified_message
 
@@ -136,7 +136,8 @@ def _event(message_id: str, position: int, record: Mapping[str, Any]) -> Verifie
 
 async def _list_one(connection: Connection) -> None:
     response = await listed(connection, [("list-type", "2"), ("max-keys", "1")])
-    if xml_document(response).tag.rpartition("}")[2] != "ListBucketResult":
+    tag = await connection.read(len(response.body), root_tag, response)
+    if tag.rpartition("}")[2] != "ListBucketResult":
         raise ProviderFailure("malformed", "The answer is not a list of objects.", status=response.status)
 
 

@@ -61,21 +61,25 @@ class S3Objects(RecordStreams):
         if here.get("token"):
             query.append(("continuation-token", str(here["token"])))
         response = await listed(connection, query)
-        root = xml_document(response)
-        if root.tag.rpartition("}")[2] != "ListBucketResult":
-            raise ProviderFailure("malformed", "The answer is not a list of objects.", status=response.status)
-        page, again, rest = cut(root.findall("{*}Contents"), whole(here.get("skip", 0)), request.limit)
-        address = connection.configuration.bucket_url
-        escaped = root.findtext("{*}EncodingType") == "url"
-        records = [_record(item, address, escaped=escaped) for item in page]
-        if again is not None:
-            return ListPage(records, pack(**{**here, "skip": again}))
-        if root.findtext("{*}IsTruncated") != "true":
-            return ListPage(records)
-        token = root.findtext("{*}NextContinuationToken")
-        if not token:
-            raise ProviderFailure("malformed", "The list of objects ends without saying how it goes on.")
-        return ListPage(records, pack(token=token, skip=rest))
+        address, length = connection.configuration.bucket_url, len(response.body)
+        return await connection.read(length, _page_of, response, here, request.limit, address)
+
+
+def _page_of(response: ProviderResponse, here: Mapping[str, Any], limit: int, address: str) -> ListPage:
+    root = xml_document(response)
+    if root.tag.rpartition("}")[2] != "ListBucketResult":
+        raise ProviderFailure("malformed", "The answer is not a list of objects.", status=response.status)
+    page, again, rest = cut(root.findall("{*}Contents"), whole(here.get("skip", 0)), limit)
+    escaped = root.findtext("{*}EncodingType") == "url"
+    records = [_record(item, address, escaped=escaped) for item in page]
+    if again is not None:
+        return ListPage(records, pack(**{**here, "skip": again}))
+    if root.findtext("{*}IsTruncated") != "true":
+        return ListPage(records)
+    token = root.findtext("{*}NextContinuationToken")
+    if not token:
+        raise ProviderFailure("malformed", "The list of objects ends without saying how it goes on.")
+    return ListPage(records, pack(token=token, skip=rest))
 
 
 async def listed(connection: Connection, query: list[tuple[str, str]]) -> ProviderResponse:

@@ -23,7 +23,6 @@ from domain.providers.contract import (
     Connection,
     CredentialCheck,
     IntegrationType,
-    OAuthProfile,
     Provider,
     ProviderProfile,
     ProviderRequest,
@@ -31,6 +30,7 @@ from domain.providers.contract import (
     TestOptions,
     TestResult,
 )
+from domain.providers.oauth_profile import OAuthProfile
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.wire import document, segment, text_at

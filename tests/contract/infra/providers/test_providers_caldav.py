@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from domain.providers.contract import ProviderFailure, ProviderResponse, TestOptions
+from domain.providers.contract import Connection, ProviderFailure, ProviderResponse, TestOptions
 from infra.providers._kit.wire import xml_document
 from infra.providers.ical.adapter import PROVIDER as ICAL
 from infra.providers.ical.caldav import CalDavAccess, access_of, find_calendar
 from tests.worlds.caldav_peer import PASSWORD, account, make_calendar
 from tests.worlds.provider_peers import connected, radicale
+from tests.worlds.provider_world import NOW
 
 OPTIONS = TestOptions()
 
@@ -135,7 +136,8 @@ async def test_caldav_calendar_that_names_no_components_takes_events(components:
         async def expect(self, request: Any, *statuses: int) -> ProviderResponse:
             return ProviderResponse(207, {}, listing.encode(), 1)
 
-    connection: Any = type("Fake", (), {"http": Listing()})
+    http: Any = Listing()
+    connection = Connection(None, http, NOW)
     found = await CalDavAccess(connection, "https://cal.example", "ada", PASSWORD).calendars(
         "https://cal.example/"
     )

@@ -30,7 +30,8 @@ from domain.oauth.rules import (
     tokens_of,
     wants_refresh,
 )
-from domain.providers.contract import Configuration, OAuthProfile, ProviderFailure
+from domain.providers.contract import Configuration, ProviderFailure
+from domain.providers.oauth_profile import OAuthProfile
 from infra.providers.registry import all_providers
 from tests.worlds.builders import START, TENANT, USER
 
