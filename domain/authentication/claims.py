@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Literal
 from uuid import UUID
 
 from domain.core.errors import InvalidToken
@@ -10,26 +14,71 @@ from domain.core.permissions import PERMISSIONS
 from domain.core.principal import EMAIL_ADDRESS, Principal, guid
 from domain.core.text_length import cut
 
-_PERMISSION_CLAIMS = ("permissions", "roles", "scp", "scope")
+logger = logging.getLogger("hub.auth")
+
+_OF_THE_USER = ("permissions", "roles")
+_OF_THE_APP = ("scp", "scope")
 _NAME_LENGTH = 200
+_CLIENT_LENGTH = 100
+_REMEMBERED = 1_000
+
+#: What scopes do: `needs-role` bounds what the user may do, `grants` adds to it.
+ScopeMode = Literal["needs-role", "grants"]
 
 
-def principal_from_claims(claims: Mapping[str, object], *, tenant_claim: str, user_claim: str) -> Principal:
+def principal_from_claims(
+    claims: Mapping[str, object], *, tenant_claim: str, user_claim: str, scopes: ScopeMode = "needs-role"
+) -> Principal:
     """Return the principal that verified claims describe.
 
     - The user is `user_claim`; only where that is absent, `sub` if it is a GUID.
-    - Permissions are the union of `permissions`, `roles`, `scp` and `scope`, each a list or a space-separated string
-      (RFC 8693 section 4.2, RFC 9068 section 2.2.3), less what the product does not know.
+    - Permissions come from `permissions` and `roles`, less what the product does not know. Scopes (`scp`, `scope`) are
+      what the user let an app do, not what the user may do: where they name permissions, only those of the user's that
+      they name are left. With `grants` they are permissions themselves. A claim is a list or a space-separated string
+      (RFC 8693 section 4.2, RFC 9068 section 2.2.3).
     - Raises InvalidToken naming the claim when the tenant or the user is missing or not a GUID."""
     if user_claim not in claims and guid(claims.get("sub")) is not None:
         user_claim = "sub"
-    return Principal(
+    held, named = _permissions(claims, _OF_THE_USER), _permissions(claims, _OF_THE_APP)
+    principal = Principal(
         tenant_id=_required_guid(claims, tenant_claim),
         user_id=_required_guid(claims, user_claim),
-        permissions=frozenset(_words(claims)) & PERMISSIONS.keys(),
+        permissions=held | named if scopes == "grants" else held & named if named else held,
         name=_display_name(claims),
         email=_email(claims),
     )
+    if without_role := named - principal.permissions:
+        _tell(principal, claims, without_role)
+    return principal
+
+
+_told: OrderedDict[tuple[UUID, UUID, frozenset[str]], None] = OrderedDict()
+_lock = Lock()
+
+
+def _tell(principal: Principal, claims: Mapping[str, object], without_role: frozenset[str]) -> None:
+    """Log, once for each user, that a token names permissions that count for nothing."""
+    key = principal.tenant_id, principal.user_id, without_role
+    with _lock:
+        if key in _told:
+            return
+        _told[key] = None
+        if len(_told) > _REMEMBERED:
+            _told.popitem(last=False)
+    client = next((text for name in ("azp", "appid") if isinstance(text := claims.get(name), str)), None)
+    logger.warning(
+        "scopes without a role",
+        extra={
+            "tenantId": str(principal.tenant_id),
+            "userId": str(principal.user_id),
+            "client": None if client is None else cut(client, _CLIENT_LENGTH),
+            "scopes": sorted(without_role),
+        },
+    )
+
+
+def _permissions(claims: Mapping[str, object], names: Sequence[str]) -> frozenset[str]:
+    return frozenset(word for word in _words(claims, names) if word in PERMISSIONS)
 
 
 def _required_guid(claims: Mapping[str, object], name: str) -> UUID:
@@ -40,8 +89,8 @@ def _required_guid(claims: Mapping[str, object], name: str) -> UUID:
     return value
 
 
-def _words(claims: Mapping[str, object]) -> Iterator[str]:
-    for name in _PERMISSION_CLAIMS:
+def _words(claims: Mapping[str, object], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
         value = claims.get(name)
         if isinstance(value, str):
             yield from value.split(" ")

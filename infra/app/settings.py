@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     )
     auth_tenant_claim: str = Field("tid", description="Claim that holds the tenant id")
     auth_user_claim: str = Field("oid", description="Claim that holds the user id")
+    auth_scp: Literal["needs-role", "grants"] = Field(
+        "needs-role",
+        description="What the scopes of a token (`scp`) do: `needs-role`: they bound what the user's roles allow; "
+        "`grants`: they are permissions of their own, whatever the user may do",
+    )
     auth_jwks_cache_seconds: int = Field(3600, ge=60, description="Seconds a key set is kept")
     auth_app_service: bool = Field(
         False,

@@ -45,6 +45,7 @@ def principal_from_app_service(header: str | None, settings: Settings) -> Princi
         _claims(_decode(header)),
         tenant_claim=settings.auth_tenant_claim,
         user_claim=settings.auth_user_claim,
+        scopes=settings.auth_scp,
     )
 
 

@@ -64,6 +64,7 @@ class JwtVerifier:
         self._audience = settings.auth_audience
         self._tenant_claim = settings.auth_tenant_claim
         self._user_claim = settings.auth_user_claim
+        self._scopes = settings.auth_scp
         self._keys = keys
         self._now = now
         self._verified = VerifiedTokens()
@@ -86,7 +87,12 @@ class JwtVerifier:
             claims = self._claims(token)
             expires = int(claims["exp"])
             principal = replace(
-                principal_from_claims(claims, tenant_claim=self._tenant_claim, user_claim=self._user_claim),
+                principal_from_claims(
+                    claims,
+                    tenant_claim=self._tenant_claim,
+                    user_claim=self._user_claim,
+                    scopes=self._scopes,
+                ),
                 expires_at=_moment(expires) if self._tells_end else None,
             )
             self._verified.put(token, principal, now=now, expires=expires, generation=generation)

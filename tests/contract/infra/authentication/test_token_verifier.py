@@ -94,10 +94,10 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def test_a_good_token_is_its_principal(case: Case) -> None:
-    claims = case.claims(scp="events:write openid", permissions=["webhook:manage"])
+    claims = case.claims(scp="access_as_user openid", permissions=["webhook:manage"])
     principal = case.verifier.verify(case.sign(claims))
     assert (principal.tenant_id, principal.user_id) == (UUID(TENANT), UUID(USER))
-    assert principal.permissions == {"audit:read", "events:write", "webhook:manage"}
+    assert principal.permissions == {"audit:read", "webhook:manage"}
     assert principal.api_key_id is None
     end = datetime.fromtimestamp(claims["exp"], UTC)
     assert principal.expires_at == (None if case.issuer == DEVELOPMENT_ISSUER else end)

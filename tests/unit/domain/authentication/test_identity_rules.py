@@ -27,21 +27,39 @@ def principal(**claims: Any) -> Principal:
 
 
 @pytest.mark.parametrize(
-    ("claims", "expected"),
+    ("claims", "needs_role", "grants"),
     [
-        ({"permissions": ["events:write"]}, {"events:write"}),
-        ({"roles": ["audit:read", "webhook:manage"]}, {"audit:read", "webhook:manage"}),
-        ({"scp": "events:write audit:read"}, {"events:write", "audit:read"}),
-        ({"scp": ["events:write"]}, {"events:write"}),
-        ({"scope": "openid events:write"}, {"events:write"}),
-        ({"roles": ["audit:read"], "scp": "events:write"}, {"audit:read", "events:write"}),
-        ({"roles": ["integration:ADMIN", "*", "", 7, None, ["events:write"]]}, set()),
-        ({"roles": {"events:write": True}, "scp": 3}, set()),
-        ({}, set()),
+        ({"permissions": ["events:write"]}, {"events:write"}, {"events:write"}),
+        ({"roles": ["audit:read", "webhook:manage"]}, {"audit:read", "webhook:manage"}, ...),
+        ({"roles": ["audit:read"], "permissions": "events:write"}, {"audit:read", "events:write"}, ...),
+        ({"scp": "events:write audit:read"}, set(), {"events:write", "audit:read"}),
+        ({"scp": ["events:write"]}, set(), {"events:write"}),
+        ({"scope": "openid events:write"}, set(), {"events:write"}),
+        ({"roles": ["audit:read"], "scp": "events:write"}, set(), {"audit:read", "events:write"}),
+        (
+            {"roles": ["audit:read", "events:write"], "scp": "events:write"},
+            {"events:write"},
+            {"audit:read", "events:write"},
+        ),
+        (
+            {"permissions": ["audit:read", "events:write"], "scope": ["audit:read", "alerts:read"]},
+            {"audit:read"},
+            {"audit:read", "events:write", "alerts:read"},
+        ),
+        ({"roles": ["audit:read"], "scp": "access_as_user"}, {"audit:read"}, ...),
+        ({"roles": ["audit:read"], "scp": ""}, {"audit:read"}, ...),
+        ({"roles": ["integration:ADMIN", "*", "", 7, None, ["events:write"]]}, set(), ...),
+        ({"roles": {"events:write": True}, "scp": 3}, set(), ...),
+        ({}, set(), ...),
     ],
 )
-def test_permissions_are_the_known_ones_of_every_claim(claims: dict[str, Any], expected: set[str]) -> None:
-    assert principal(**claims).permissions == expected
+def test_permissions_are_the_users_and_scopes_bound_them_unless_they_grant(
+    claims: dict[str, Any], needs_role: set[str], grants: Any
+) -> None:
+    ids = {"tid": str(TENANT), "oid": str(USER), **claims}
+    assert principal(**claims).permissions == needs_role
+    granted = principal_from_claims(ids, tenant_claim="tid", user_claim="oid", scopes="grants")
+    assert granted.permissions == (needs_role if grants is ... else grants)
 
 
 @pytest.mark.parametrize(
