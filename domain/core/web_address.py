@@ -21,6 +21,8 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 #: The full stops of IDNA (RFC 3490 section 3.1).
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+#: No name has more than 253 letters; some of an international one may come to nothing.
+_HOST_CHARACTERS = 1_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -89,6 +91,8 @@ def read_address(url: str) -> WebAddress:
 def _read_host(written: str) -> tuple[str, IPv4Address | IPv6Address | None]:
     if written.startswith("["):
         return _read_ipv6(written[1:-1])
+    if len(written) > _HOST_CHARACTERS:
+        raise BadAddress("The URL's host is not a valid name")
     host = written.lower() if written.isascii() else _to_ascii(written)
     labels = host.removesuffix(".").split(".")
     # Resolvers refuse a name that begins with a hyphen, as programs take it for an option.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 from functools import lru_cache
@@ -14,9 +13,11 @@ from urllib.parse import unquote_plus
 from uuid import UUID
 
 from domain.core.json_text import compact_json, read_json
+from domain.core.normal_form import nfkc
 
 ERASED = "[erased]"
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+# Takes every run of such letters, address or not: a search for addresses alone begins anew at each letter of a run.
+_RUN = re.compile(r"[\w.+%-]+(?:@[\w-]+(?:\.[\w-]+)+)?")
 #: A shorter number is more likely an amount or a count than an id.
 _ID_DIGITS = 6
 #: A longer text is unlikely the name of a member.
@@ -60,7 +61,7 @@ class IdentifiedPerson:
         return self._within.sub(ERASED, text) if self._within else text
 
     def may_occur(self, text: str) -> bool:
-        plain = unicodedata.normalize("NFKC", text).casefold()
+        plain = nfkc(text).casefold()
         return any(identifier in plain for identifier in self._known)
 
 
@@ -82,7 +83,10 @@ class DigestedPeople:
     def without(self, text: str) -> str:
         if "@" not in text:
             return text
-        return _EMAIL.sub(lambda found: ERASED if self.is_named(found[0]) else found[0], text)
+        return _RUN.sub(self._unless_named, text)
+
+    def _unless_named(self, found: re.Match[str]) -> str:
+        return ERASED if "@" in found[0] and self.is_named(found[0]) else found[0]
 
     def may_occur(self, text: str) -> bool:
         return True
@@ -94,8 +98,7 @@ class DigestedPeople:
 
 def normalised(identifier: str) -> str:
     """Return the one spelling of an identifier: NFKC, no case, no `mailto:` or `tel:`."""
-    plain = identifier if identifier.isascii() else unicodedata.normalize("NFKC", identifier)
-    plain = plain.strip().casefold()
+    plain = nfkc(identifier).strip().casefold()
     return plain.removeprefix("mailto:").removeprefix("tel:")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from domain.core import json_text
@@ -17,7 +17,8 @@ from domain.providers.contract import IncomingRequest, ProviderFailure, Verified
 from infra.providers._kit.signatures import digest_id, signed_bytes
 from infra.providers._kit.wire import at
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*("?)|[\[\]{},]', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{},]")
 
 
 class _Text(str):
@@ -122,7 +123,7 @@ def _divided(text: str) -> list[str]:
     if not (body.startswith("[") and body.endswith("]")):
         raise ProviderFailure("malformed", "The body is not valid JSON.")
     parts, depth, start = [], 0, 1
-    for token in _TOKEN.finditer(body, 1, len(body) - 1):
+    for token in _tokens(body, 1, len(body) - 1):
         match token.group():
             case "[" | "{":
                 depth += 1
@@ -136,3 +137,12 @@ def _divided(text: str) -> list[str]:
     if depth != 0:
         raise ProviderFailure("malformed", "The body is not valid JSON.")
     return [part.strip() for part in (*parts, body[start:-1])]
+
+
+def _tokens(text: str, start: int, end: int) -> Iterator[re.Match[str]]:
+    """Find the strings, brackets and commas. Behind a quote that is never closed none is, so none is looked for."""
+    for token in _TOKEN.finditer(text, start, end):
+        if token[1] == "":
+            yield from _BRACKET.finditer(text, token.start(), end)
+            return
+        yield token

@@ -11,7 +11,7 @@ from domain.providers.contract import ProviderResponse
 
 # X-RateLimit-Remaining (GitHub), RateLimit-Remaining (draft-ietf-httpapi-ratelimit-headers-06), X-Rate-Limit-Remaining
 # (Okta), with what some put around it, such as X-RateLimit-Remaining-Minute and X-HubSpot-RateLimit-Daily-Remaining.
-_REMAINING = re.compile(r"(?:x-)?(?:\w+-)?rate-?limit(?:-\w+)*-remaining(?:-\w+)*")
+_OF_LIMIT = re.compile(r"(?:x-)?(?:\w+-)?rate-?limit((?:-\w+)+)")
 _RESET = ("x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset")
 # RateLimit: "default";r=0;t=30 (the draft from -08 on)
 _SPENT = re.compile(r";\s*r=0\s*(?:;|$)")
@@ -56,8 +56,13 @@ def retry_after_seconds(response: ProviderResponse, now: datetime) -> float | No
 
 
 def _is_spent(response: ProviderResponse) -> bool:
-    remaining = (value for name, value in response.headers.items() if _REMAINING.fullmatch(name))
+    remaining = (value for name, value in response.headers.items() if _says_what_remains(name))
     return bool(_spent_quotas(response)) or any(value.strip() == "0" for value in remaining)
+
+
+def _says_what_remains(name: str) -> bool:
+    found = _OF_LIMIT.fullmatch(name)
+    return found is not None and "remaining" in found[1].split("-")
 
 
 def _spent_quotas(response: ProviderResponse) -> list[str]:

@@ -43,7 +43,7 @@ _SECRET_HEADER = re.compile(r"auth|token|key|secret|signature|cookie", re.IGNORE
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 _CREDENTIAL_SHAPES = re.compile(
     r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+    r"|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"
     r"|\b(?:sk|rk|whsec|SG|EAAA|shpat|xox[abp])[_.-][A-Za-z0-9_.*-]{8,}"
 )
 

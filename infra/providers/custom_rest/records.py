@@ -36,7 +36,7 @@ from infra.providers._kit.wire import basic, document, moment, text_at
 from infra.providers.custom_rest import configuration as declared
 
 _MOST_BYTES = 64 * 1024 * 1024
-_LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:\"[^\"]*\"|[^\",;]*))?)*)")
+_LINK = re.compile(r"<([^<>]*)>(\s*;(?:[^<\",]|\"[^\"]*\")*)?")
 _PARAMETER = re.compile(r";\s*([^\s=;,]+)\s*=\s*(?:\"([^\"]*)\"|([^\",;\s]*))")
 #: Of pages and offsets after the first: there is no such page, or row.
 _PAST_THE_END = (400, 404, 416)
@@ -246,7 +246,7 @@ def _following(page: _Page, answer: _ReadPage) -> dict[str, Any] | None:
             cursor = _cursor(response, answer.body, paging.cursor_pointer or "")
             return {"cursor": cursor} if cursor is not None else None
         case "linkHeader":
-            link = _next_link(response.headers.get("link", ""))
+            link = next_link(response.headers.get("link", ""))
             return {"link": _own_link(page.site, link, page.url)} if link else None
         case _:
             return None
@@ -284,7 +284,7 @@ def _divisor(offset: int, most: int) -> int:
     return next(size for size in range(most, 0, -1) if offset % size == 0)
 
 
-def _next_link(header: str) -> str | None:
+def next_link(header: str) -> str | None:
     """Return the target of the link that is `rel="next"` and about this page, as it is written (RFC 8288)."""
     for target, rest in _LINK.findall(header):
         parameters = {
