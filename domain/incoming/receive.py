@@ -253,6 +253,7 @@ async def understood(provider: Provider, connection: Connection, request: Incomi
     """Return what a request means. Its signature may cover the bytes as sent or, of a compressed body, the content.
 
     Raises ContentTooLarge, and what the adapter raises."""
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
     try:
         return await provider.receive(connection, request)
     except SignatureRefused as refused:
@@ -262,8 +263,23 @@ async def understood(provider: Provider, connection: Connection, request: Incomi
             body = decoded(request.headers, request.body)
         except ProviderFailure:
             raise refused from None
-    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    except ProviderFailure as unreadable:
+        if unreadable.kind != "malformed" or not codings(request.headers) or not _is_text(request.body):
+            raise
+        # Nobody signs the header: a body that is signed as it came may not be in that coding at all.
+        try:
+            return await provider.receive(connection, replace(request, headers=headers))
+        except ProviderFailure:
+            raise unreadable from None
     return await provider.receive(connection, replace(request, body=body, headers=headers))
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def unknown_address() -> NotFound:

@@ -386,7 +386,8 @@ class VerifiedEvent:
 
     - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was signed.
     - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`.
-    - `content_digest`: the digest of its content where the id is it, or comes from a header that is not signed.
+    - `content_digest`: the digest of its content where the id is it, or comes from a header that is not signed; of what
+      is signed, where an id in the content is not covered well.
     - `repeat_seconds`: an equal digest is a repeat for so long, where the id is the digest and a timestamp is signed.
     - `unsigned`: which of `id` and `type` come from headers that are not signed.
     - `unreadable`: why this element of a verified request cannot be read; it alone is kept as failed."""

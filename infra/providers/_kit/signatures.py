@@ -31,7 +31,9 @@ _BETWEEN_ENTRIES = re.compile(r"[\s,]+")
 _BLANK = re.compile(r"\s+")
 _PEM_LINE = re.compile(r"-----(?:BEGIN|END) PUBLIC KEY-----")
 _BLANKS = re.compile(r"\s+|\\n|\\r")
-_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+#: One spelling for a time: a leading zero could come from what is signed before it, and the time stay the same.
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._:@+/=~-]{1,200}", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", re.ASCII)
 
 
@@ -40,6 +42,15 @@ def required_header(headers: Mapping[str, str], name: str) -> str:
     value = headers.get(name.lower(), "").strip()
     if not value:
         raise SignatureRefused(f"The header {name} is missing.")
+    return value
+
+
+def plain_id(value: str, what: str = "id") -> str:
+    """Return an id that comes outside of the body. Refuses characters by which one id could pass for several.
+
+    Such as blanks, which some readers cut off and others do not, and commas, by which proxies join headers."""
+    if not _PLAIN_ID.fullmatch(value):
+        raise SignatureRefused(f"The {what} is not plain: letters, digits and . _ : @ + / = ~ - only.")
     return value
 
 
@@ -280,14 +291,20 @@ def check_standard_webhooks(
 
     Secrets are `whsec_` + base64, see `standard_key`.
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
-    message_id = required_header(headers, "webhook-id")
-    timestamp = required_header(headers, "webhook-timestamp")
-    listed = required_header(headers, "webhook-signature")
-    check_unix_time(timestamp, now, tolerance_seconds=tolerance_seconds)
-    given = listed_signatures(listed, "v1,", "base64")
-    signed = f"{message_id}.{timestamp}.".encode("utf-8", "surrogateescape") + body
-    check_hmac([standard_key(secret) for secret in secrets if secret], signed, given)
-    return message_id
+    keys = [standard_key(secret) for secret in secrets if secret]
+    signed = _STANDARD.check(keys, headers, body, now, tolerance_seconds=tolerance_seconds)
+    return signed.id or signed.content
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What a signature covered, for whatever is done with the request afterwards.
+
+    `id`: None where the scheme signs none, or where the bytes that were signed could be read as several ids: then
+    `content`, their digest, is what repeats have in common."""
+
+    id: str | None
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,29 +336,72 @@ class HmacScheme:
 
     def check(
         self,
-        secrets: Sequence[str],
+        secrets: Sequence[str | bytes],
         headers: Mapping[str, str],
         body: bytes,
         now: datetime,
         *,
         url: str = "",
         method: str = "POST",
-    ) -> None:
+        tolerance_seconds: int | None = None,
+    ) -> Signed:
+        """Return what the signature covers. Raises SignatureRefused."""
+        tolerance = self.tolerance_seconds if tolerance_seconds is None else tolerance_seconds
         given = listed_signatures(required_header(headers, self.signature_header), self.prefix, self.encoding)
         values = {"body": body, "url": url.encode(), "method": method.upper().encode()}
         if self.timestamp_header is not None:
             timestamp = required_header(headers, self.timestamp_header)
-            check_unix_time(
-                timestamp, now, unit=self.timestamp_unit, tolerance_seconds=self.tolerance_seconds
-            )
+            check_unix_time(timestamp, now, unit=self.timestamp_unit, tolerance_seconds=tolerance)
             values["timestamp"] = timestamp.encode()
+        message_id = None
         if self.id_header is not None:
-            values["id"] = required_header(headers, self.id_header).encode("utf-8", "surrogateescape")
-        check_hmac(secrets, self._signed(values), given, self.algorithm)
-
-    def _signed(self, values: Mapping[str, bytes]) -> bytes:
+            message_id = plain_id(required_header(headers, self.id_header))
+            values["id"] = message_id.encode()
         pieces = _PLACEHOLDER.split(self.template)  # literal, name, literal, name, ..., literal
-        return b"".join(values[piece] if index % 2 else piece.encode() for index, piece in enumerate(pieces))
+        signed = b"".join(
+            values[piece] if index % 2 else piece.encode() for index, piece in enumerate(pieces)
+        )
+        check_hmac(secrets, signed, given, self.algorithm)
+        if message_id is not None and not _tells_the_id(pieces, message_id, body):
+            message_id = None
+        return Signed(message_id, digest_id(signed))
+
+
+_STANDARD = HmacScheme(
+    signature_header="webhook-signature",
+    encoding="base64",
+    prefix="v1,",
+    template="{id}.{timestamp}.{body}",
+    timestamp_header="webhook-timestamp",
+    id_header="webhook-id",
+)
+#: As many digits as a Unix time within any tolerance has, or more.
+_TIME = "[0-9]{9,}"
+
+
+def _tells_the_id(pieces: Sequence[str], message_id: str, body: bytes) -> bool:
+    """Return whether the signed bytes can be read with this id alone, given what stands between the parts.
+
+    Only the joined parts are signed: a request may move the borders between them. Refuses an id, and a body, that
+    hold a border themselves."""
+    at = next(place for place in range(1, len(pieces), 2) if pieces[place] == "id")
+    before, after = pieces[at - 1], pieces[at + 1]
+    previous = pieces[at - 2] if at > 1 else None
+    following = pieces[at + 2] if at + 2 < len(pieces) else None
+    if (previous is not None and not before) or (following is not None and not after):
+        return False
+    borders = []
+    if previous is not None:
+        borders.append((_TIME if previous == "timestamp" else "") + re.escape(before))
+    if following is not None:
+        borders.append(re.escape(after) + (_TIME if following == "timestamp" else ""))
+    if any(re.search(border, message_id) for border in borders):
+        raise SignatureRefused("The id holds what separates it from the rest that is signed.")
+    if pieces[at + 2 : at + 5 : 2] == ["timestamp", "body"]:
+        begins_like_a_time = re.compile(f"{_TIME}{re.escape(pieces[at + 3])}".encode())
+        if begins_like_a_time.match(body):
+            raise SignatureRefused("The body begins like the timestamp that is signed before it.")
+    return True
 
 
 def standard_key(secret: str) -> bytes:

@@ -23,6 +23,7 @@ from infra.providers._kit.signatures import (
     check_standard_webhooks,
     digest_id,
     listed_signatures,
+    plain_id,
     required_header,
     required_secret,
     signed_bytes,
@@ -34,6 +35,8 @@ from infra.providers.custom_rest.records import value_at
 #: A longer list is one event.
 _ELEMENTS_MAX = 1_000
 _CHALLENGE_MAX = 1_000
+#: Schemes that know the sender by a secret in the request; what comes with it is not signed, and is the sender's.
+_KNOWN = ("token", "basic")
 _CHALLENGED = ("meta", "github", "hmac", "token")
 _TEXTS = ("text/", "application/xml")
 
@@ -81,19 +84,22 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
     signed_id = _verify(declared, secret, request)
     if declared.scheme == "eventGrid":
         return event_grid_answer(request)
-    value = _content(request)
+    value = _content(declared, request)
     if declared.scheme == "slack" and _is_url_verification(value):
         answer = json.dumps({"challenge": value["challenge"]}).encode()
         return IncomingAnswer(body=answer, content_type="application/json")
     preset = _PRESETS.get(declared.scheme, _NO_PRESET)
-    id_header = (declared.id_header or preset.id_header).lower()
-    ids = _Ids(signed_id, None if signed_id else request.headers.get(id_header))
+    named = request.headers.get((declared.id_header or preset.id_header).lower(), "").strip()
+    ids = _Ids(signed_id, plain_id(named) if named and not signed_id else None)
     if isinstance(value, list) and 0 < len(value) <= _ELEMENTS_MAX:
-        named = (
+        elements = (
             _element(declared, entry, request, ids.numbered(position)) for position, entry in enumerate(value)
         )
-        return IncomingAnswer(tuple(chain.from_iterable(named)))
-    whole = _event(declared, value, digest_id(request.body), request=request, ids=ids)
+        return IncomingAnswer(tuple(chain.from_iterable(elements)))
+    digest = (
+        digest_id(request.body, request.url) if _is_by_query(declared, request) else digest_id(request.body)
+    )
+    whole = _event(declared, value, digest, request=request, ids=ids)
     return IncomingAnswer((whole,))
 
 
@@ -140,10 +146,19 @@ def _verify(declared: WebhookScheme, secret: str, request: IncomingRequest) -> s
         case "basic":
             check_basic(headers, declared.username, secret)
         case "hmac":
-            declared.hmac_scheme().check([secret], headers, body, now, url=request.url, method=request.method)
-            signed = declared.id_header if "{id}" in declared.template else None
-            return headers.get(signed.lower()) if signed else None
+            scheme = declared.hmac_scheme()
+            signed = scheme.check([secret], headers, body, now, url=request.url, method=request.method)
+            return None if scheme.id_header is None else signed.id or signed.content
     return None
+
+
+def _is_by_query(declared: WebhookScheme, request: IncomingRequest) -> bool:
+    """Return whether the query is the content: nothing else came, and it is signed, or the sender is known by a secret.
+
+    A signature of the body alone says nothing about a query, and one of no body fits every query."""
+    if request.method != "GET" or request.body:
+        return False
+    return declared.scheme in _KNOWN or (declared.scheme == "hmac" and "{url}" in declared.template)
 
 
 def _element(
@@ -195,11 +210,12 @@ def _named(value: Any, pointer: str | None) -> str | None:
     return str(found) if named else None
 
 
-def _content(request: IncomingRequest) -> Any:
+def _content(declared: WebhookScheme, request: IncomingRequest) -> Any:
     """Return the body as a value of JSON: a form as an object, texts as `{"text"}`, other bytes as `{"base64"}`.
 
+    A body that is a JSON object or list is read as that whatever its media type, which no scheme signs, says.
     Raises ProviderFailure (`malformed`) for a body that says it is JSON and is not."""
-    if request.method == "GET" and not request.body:
+    if _is_by_query(declared, request):
         return dict(request.query)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = decoded(request.headers, request.body)
@@ -207,13 +223,16 @@ def _content(request: IncomingRequest) -> Any:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
         return {"contentType": kind, "base64": base64.b64encode(body).decode()}
-    if is_form(request.headers):
+    looks_like_json = text.lstrip().startswith(("{", "["))
+    if is_form(request.headers) and not looks_like_json:
         return _form(text)
     stated_text = kind.startswith(_TEXTS) or kind.endswith("+xml")
     try:
         return read_in_parts(text)
     except ProviderFailure:
-        if "json" in kind or (not stated_text and text.lstrip().startswith(("{", "["))):
+        if is_form(request.headers):
+            return _form(text)
+        if "json" in kind or (not stated_text and looks_like_json):
             raise
         return {"contentType": kind, "text": text}
 

@@ -8,6 +8,7 @@ https://developers.google.com/identity/protocols/oauth2/web-server (offline acce
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -36,12 +37,14 @@ from domain.providers.contract import (
 from domain.providers.oauth_profile import OAuthProfile
 from infra.providers._kit import trial
 from infra.providers._kit.field_types import BaseUrl
-from infra.providers._kit.signatures import check_equal, required_header, required_secret
+from infra.providers._kit.signatures import check_equal, plain_id, required_header, required_secret
 from infra.providers._kit.wire import CAPABILITIES, bearer, document, event_type, segment, text_at
 from infra.providers.google_calendar.records import API, GoogleEvents, events_request
 
 _WRITERS = ("writer", "owner")
 _PRIMARY = "primary"
+#: One spelling for a number: the id is made of it.
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 
 
 class GoogleCalendarConfiguration(Configuration):
@@ -121,10 +124,10 @@ class GoogleCalendar(Provider):
         channel is open."""
         token = required_secret(connection.configuration.channel_token)
         check_equal(required_header(request.headers, "X-Goog-Channel-Token"), token, "channel token")
-        channel = required_header(request.headers, "X-Goog-Channel-Id")
+        channel = plain_id(required_header(request.headers, "X-Goog-Channel-Id"), "channel id")
         number = required_header(request.headers, "X-Goog-Message-Number")
         state = required_header(request.headers, "X-Goog-Resource-State")
-        if not (number.isascii() and number.isdecimal()):
+        if not _NUMBER.fullmatch(number):
             raise SignatureRefused("The message number is not a number.")
         if state == "sync":
             return IncomingAnswer()

@@ -126,7 +126,7 @@ class PayPal(Provider):
         await granted_token(connection)
 
     async def receive(self, connection: Connection, request: IncomingRequest) -> IncomingAnswer:
-        await check_transmission(
+        transmission = await check_transmission(
             connection.http, connection.configuration.webhook_id, request, self._trusted_roots
         )
         event = object_of(json_of(request))
@@ -137,6 +137,7 @@ class PayPal(Provider):
                     event_type(text_of(event, "event_type")),
                     event,
                     moment(event.get("create_time")),
+                    content_digest=transmission,
                 ),
             )
         )

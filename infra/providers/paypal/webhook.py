@@ -5,7 +5,8 @@ own SDK (https://github.com/paypal/PayPal-Python-SDK, `paypalrestsdk/notificatio
 `transmissionId|transmissionTime|webhookId|crc32(body)`, with a certificate issued to a name under paypal.com.
 
 CRC-32 is no cryptographic digest: who can read a message on its way (inside TLS) could give its signature another
-body within the five minutes. That is PayPal's scheme; the body's event id is what repeats are recognised by.
+body within the five minutes. That is PayPal's scheme; the body's event id is what repeats are recognised by, and a
+second event of one transmission, whose id is signed, shows as such.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from domain.providers.contract import (
     ProviderRequest,
     SignatureRefused,
 )
-from infra.providers._kit.signatures import check_moment, decode_base64, parse_rfc3339, required_header
+from infra.providers._kit.signatures import (
+    check_moment,
+    decode_base64,
+    digest_id,
+    parse_rfc3339,
+    plain_id,
+    required_header,
+)
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -37,15 +45,16 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 
 async def check_transmission(
     http: ProviderHttp, webhook_id: str | None, request: IncomingRequest, trusted_roots: bytes | None
-) -> None:
-    """Raise SignatureRefused unless PayPal signed the message; ProviderFailure when its certificate cannot be fetched.
+) -> str:
+    """Return the digest of the transmission's id. Raises SignatureRefused unless PayPal signed the message.
 
+    Raises ProviderFailure when its certificate cannot be fetched.
     What can be refused without asking PayPal is refused first."""
     if not webhook_id:
         raise SignatureRefused("No webhook id is configured for this integration.")
     if required_header(request.headers, "PAYPAL-AUTH-ALGO") != "SHA256withRSA":
         raise SignatureRefused("The signature algorithm is not SHA256withRSA.")
-    transmission_id = required_header(request.headers, "PAYPAL-TRANSMISSION-ID")
+    transmission_id = plain_id(required_header(request.headers, "PAYPAL-TRANSMISSION-ID"), "transmission id")
     transmitted = required_header(request.headers, "PAYPAL-TRANSMISSION-TIME")
     signature = decode_base64(required_header(request.headers, "PAYPAL-TRANSMISSION-SIG"))
     url = _pinned(required_header(request.headers, "PAYPAL-CERT-URL"))
@@ -56,6 +65,7 @@ async def check_transmission(
     leaf = _trusted_leaf(answer.content(), trusted_roots, request.received_at)
     signed = f"{transmission_id}|{transmitted}|{webhook_id}|{zlib.crc32(request.body)}"
     _check_rsa(leaf, signature, signed.encode("utf-8", "surrogateescape"))
+    return digest_id(transmission_id)
 
 
 def _pinned(url: str) -> str:

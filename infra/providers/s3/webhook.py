@@ -21,6 +21,7 @@ from infra.providers._kit.signatures import (
     check_moment,
     decode_base64,
     parse_rfc3339,
+    plain_id,
     signed_bytes,
 )
 from infra.providers._kit.wire import signed_json
@@ -74,10 +75,9 @@ async def verified_message(http: ProviderHttp, body: bytes, topic_arn: str, now:
     certificate = (await http.expect(request, 200)).content()
     version = _text(message, "SignatureVersion")
     _check_rsa(certificate, signature, signed_bytes(signed), version=version, now=now)
+    message_id = plain_id(_text(message, "MessageId"), "MessageId")
     subscribe_url = _pinned(_text(message, "SubscribeURL"), topic_arn) if "Token" in names else ""
-    return SnsMessage(
-        _text(message, "Type"), _text(message, "MessageId"), _text(message, "Message"), subscribe_url
-    )
+    return SnsMessage(_text(message, "Type"), message_id, _text(message, "Message"), subscribe_url)
 
 
 async def confirm(http: ProviderHttp, message: SnsMessage) -> None:

@@ -65,8 +65,10 @@ def twilio_events(request: IncomingRequest) -> Sequence[VerifiedEvent]:
     They carry no id of their own unless they are CloudEvents, so the id is a digest of what was signed, in its
     signed order: the same parameters in another order are a repeat."""
     if is_form(request.headers):
-        return [_named(digest_id(_signed_suffix(request)), dict(form_pairs(request.body)))]
-    if request.method == "GET":
+        # Of a name that comes more than once, the same value whatever the order, which is not signed.
+        parameters = dict(sorted(form_pairs(request.body)))
+        return [_named(digest_id(_signed_suffix(request)), parameters)]
+    if request.method == "GET" and not request.body:
         return [_named(digest_id(request.url), request.query)]
     return events_of(elements_of(request), _streamed)
 
