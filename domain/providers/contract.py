@@ -58,8 +58,7 @@ def Secret(description: str, *, travels: bool = True, **options: Any) -> Any:  #
 class Destination:
     """Marks a configuration field, or the type of one, that decides where or how a secret travels.
 
-    Such as an address, what a host name is made of, or the name of the header that carries a key. Whoever changes one
-    gives the secrets again, so that those that are kept stay with the party that they were meant for."""
+    Such as an address, what a host name is made of, or a header's name. Whoever changes one gives the secrets again."""
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -386,8 +385,7 @@ class VerifiedEvent:
 
     - `event_id`: the same for every repeat: the provider's own id where there is one, else a digest of what was signed.
     - `type`: the provider's event name, reduced to `[A-Za-z0-9._-]`; it is raised as `<provider>.<type>`.
-    - `content_digest`: the digest of its content where the id is it, or comes from a header that is not signed; of what
-      is signed, where an id in the content is not covered well.
+    - `content_digest`: of its content where the id is it, or is not signed; of what is signed where the content is not.
     - `repeat_seconds`: an equal digest is a repeat for so long, where the id is the digest and a timestamp is signed.
     - `unsigned`: which of `id` and `type` come from headers that are not signed.
     - `unreadable`: why this element of a verified request cannot be read; it alone is kept as failed."""
