@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
+from uuid import UUID
 
 from domain.core.errors import FieldError
 from domain.core.ports import Clock, IdGenerator
@@ -15,7 +17,9 @@ from domain.core.transaction import Transactions
 from domain.journal.events import DomainEvent
 from domain.providers.analytics import AnalyticsEvent
 from domain.providers.contract import EventSink, ProviderFailure
+from domain.providers.untrusted import WorkStopped
 from domain.sync.batches import Batch, store_progress
+from domain.sync.effort import EXPLANATION, TOO_EXPENSIVE, for_each
 from domain.sync.event_mapping import EventMapper
 from domain.sync.mapping import FieldMapping
 from domain.sync.merging import IncomingRecord
@@ -69,7 +73,11 @@ class EventExporter:
             return BatchResult.failed("no-event-types", _NOTHING_MAPPED)
         most = min(batch.size, sink.most_events)
         events = await asyncio.to_thread(self._read, batch, mapper, most)
-        prepared = await asyncio.to_thread(self._prepare, batch, mapper, events)
+        try:
+            prepared = await self._prepare(batch, mapper, events)
+        except WorkStopped as stopped:
+            cause = "busy" if stopped.reason == "busy" else TOO_EXPENSIVE
+            return BatchResult(BatchState.Retry, cause=cause, detail=f"{EXPLANATION} {stopped.detail}")
         ready = list(prepared.ready)
         sent, refused = await self._send(batch, sink, list(prepared.ready.values()))
         taken = sent + len(refused)
@@ -117,16 +125,14 @@ class EventExporter:
                 batch.job.tenant_id, mapper.types, after=after, until=until, limit=most
             )
 
-    def _prepare(self, batch: Batch, mapper: EventMapper, events: EventSlice) -> _Prepared:
-        prepared = _Prepared({}, {})
-        for position, event in enumerate(self._without_suppressed(batch, events.events)):
-            if event is None:
-                continue
-            try:
-                prepared.ready[position] = mapper.apply(event, batch.job.integration_id)
-            except ValueError as reason:
-                prepared.refused[position] = f"The mapping of `{reason}` failed."
-        return prepared
+    async def _prepare(self, batch: Batch, mapper: EventMapper, events: EventSlice) -> _Prepared:
+        kept = await asyncio.to_thread(self._without_suppressed, batch, events.events)
+        step = partial(_mapped, mapper, batch.job.integration_id)
+        made = await for_each(batch.source.connection.work, step, mapper, kept)
+        return _Prepared(
+            {position: event for position, event in enumerate(made) if isinstance(event, AnalyticsEvent)},
+            {position: reason for position, reason in enumerate(made) if isinstance(reason, str)},
+        )
 
     def _without_suppressed(self, batch: Batch, events: Sequence[DomainEvent]) -> list[DomainEvent | None]:
         """Return the events without the people whom the tenant erased; None for one that is about them."""
@@ -163,6 +169,18 @@ class EventExporter:
             result = store_progress(tx, batch, next_step, checkpoint, counts=counts, now=now)
             tx.commit()
         return result
+
+
+def _mapped(
+    mapper: EventMapper, integration_id: UUID, event: DomainEvent | None
+) -> AnalyticsEvent | str | None:
+    """Return the event as the provider shall have it, or why there is none; None for one that is left out."""
+    if event is None:
+        return None
+    try:
+        return mapper.apply(event, integration_id)
+    except ValueError as reason:
+        return f"The mapping of `{reason}` failed."
 
 
 def _text(event: DomainEvent) -> str:

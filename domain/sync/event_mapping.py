@@ -19,10 +19,13 @@ from domain.sync.mapping import EventMapping, ExpressionEvaluator
 
 
 class EventMapper:
-    """The mappings of an integration by type, ready to use. Raises ValidationFailed for what is not JMESPath."""
+    """The mappings of an integration by type, ready to use. Raises ValidationFailed for what is not JMESPath.
+
+    `spent` is the effort of all events so far."""
 
     def __init__(self, mappings: Mapping[str, EventMapping]) -> None:
         self._mappings = mappings
+        self.spent = 0
         self._compiled: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
         errors: list[FieldError] = []
         for type_, mapping in mappings.items():
@@ -55,12 +58,15 @@ class EventMapper:
             "data": data,
         }
         evaluator = ExpressionEvaluator()
+        try:
+            found = {name: _value(evaluator, name, compiled, document) for name, compiled in properties}
+            user_id = _value(evaluator, "userId", user, document) if user is not None else None
+        finally:
+            self.spent += evaluator.spent
         if mapping.properties is None:
             values = dict(data) if isinstance(data, dict) else {}
         else:
-            found = {name: _value(evaluator, name, compiled, document) for name, compiled in properties}
             values = {name: value for name, value in found.items() if value is not None}
-        user_id = _value(evaluator, "userId", user, document) if user is not None else None
         if isinstance(user_id, bool | float | list | dict):
             raise ValueError("userId")
         return AnalyticsEvent(

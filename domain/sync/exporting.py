@@ -13,8 +13,10 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.text_length import cut
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure, RecordChanged
-from domain.providers.records import PushRequest, PushResult
+from domain.providers.records import PushRequest, PushResult, SourceRecord
+from domain.providers.untrusted import WorkStopped
 from domain.sync.batches import Batch, store_progress
+from domain.sync.effort import EXPLANATION, for_each
 from domain.sync.local_fields import LocalFields, Pushes, beside_provider, overlaid, waiting_fields
 from domain.sync.merging import IncomingRecord, MergeAction, StoredVersion, decide
 from domain.sync.model import BatchResult, Phase, RecordCounts, SyncedRecord
@@ -95,7 +97,10 @@ class Exporter:
             return await self._push_again(batch, record, transformer, changed, tries=tries)
         except ProviderFailure as failure:
             return _PushAttempt(record, failure=failure)
-        return _PushAttempt(record, _pushed(record, answer, transformer, pushes))
+        told = None
+        if answer.record is not None and record.data is not None:
+            told = await _transformed(batch, transformer, answer.record)
+        return _PushAttempt(record, _pushed(record, answer, told, pushes))
 
     async def _push_again(
         self,
@@ -109,7 +114,7 @@ class Exporter:
         """Push over the provider's present version if the tenant's change is the later one.
 
         A new record that the provider has already, and later, is the provider's from now on."""
-        current = transformer.transform(changed.current)
+        current = await _transformed(batch, transformer, changed.current)
         if isinstance(current, RefusedRecord) or tries < 2:
             return _PushAttempt(record, failure=changed)
         known = _version_of(record)
@@ -152,6 +157,18 @@ class Exporter:
             result = store_progress(tx, batch, next_step, checkpoint, counts=counts, now=now)
             tx.commit()
         return result
+
+
+async def _transformed(
+    batch: Batch, transformer: Transformer, record: SourceRecord
+) -> IncomingRecord | RefusedRecord:
+    """Transform a record that the provider told with a push; one that takes too long is refused."""
+    try:
+        work = batch.source.connection.work
+        (made,) = await for_each(work, transformer.transform, transformer, [record])
+    except WorkStopped:
+        return RefusedRecord(stored_id(record.external_id), [FieldError("", EXPLANATION)])
+    return made
 
 
 def _version_of(record: SyncedRecord) -> StoredVersion:
@@ -207,13 +224,12 @@ def _request(
 
 
 def _pushed(
-    record: SyncedRecord, answer: PushResult, transformer: Transformer, pushes: Pushes
+    record: SyncedRecord, answer: PushResult, told: IncomingRecord | RefusedRecord | None, pushes: Pushes
 ) -> PushedRecord:
     """Return what is stored after a push: the record as the provider tells it, with what no push takes over it."""
     version = cut(answer.version, 200) if answer.version else None
     key, hash_, data = stored_id(answer.external_id), content_hash(record.data or ""), record.data
     local = waiting_fields(record).kept(None, pushes).to_text()
-    told = transformer.transform(answer.record) if answer.record is not None and data is not None else None
     if isinstance(told, IncomingRecord) and told.data is not None:
         taken = overlaid(told, _version_of(record), pushes, is_kept=False)
         hash_, data, local = told.hash, taken.data, taken.local_fields

@@ -13,14 +13,16 @@ from domain.core.ports import Clock, IdGenerator
 from domain.core.transaction import Transactions
 from domain.providers.contract import ProviderFailure
 from domain.providers.records import ListingRequest, ListPage, SourceRecord, StateExpired
+from domain.providers.untrusted import WorkStopped
 from domain.sync.batches import Batch, store_progress
+from domain.sync.effort import EXPLANATION, TOO_EXPENSIVE, for_each
 from domain.sync.local_fields import with_local_fields
 from domain.sync.merging import IncomingRecord, is_ahead, latest, merge, seen_otherwise, shared_ids
 from domain.sync.model import BatchResult, BatchState, Checkpoint, Phase, RecordCounts, Step, SyncType
 from domain.sync.ports import RecordsRefused, Suppression, SyncTransaction
 from domain.sync.rounds import ListGoesRound, Trail
 from domain.sync.rules import stored_id
-from domain.sync.transforming import RefusedRecord
+from domain.sync.transforming import RefusedRecord, Transformer
 
 logger = logging.getLogger("hub.sync")
 
@@ -83,7 +85,12 @@ class Importer:
             return BatchResult.failed("list-goes-round", str(reason))
         except StateExpired:
             return await asyncio.to_thread(self._start_over, batch)
-        return await asyncio.to_thread(self._import, batch, fetched)
+        try:
+            accepted, refused = await self._transform(batch, fetched.records)
+        except WorkStopped as stopped:
+            cause = "busy" if stopped.reason == "busy" else TOO_EXPENSIVE
+            return BatchResult(BatchState.Retry, cause=cause, detail=f"{EXPLANATION} {stopped.detail}")
+        return await asyncio.to_thread(self._import, batch, fetched, accepted, refused)
 
     async def _fetch(self, batch: Batch, trail: Trail) -> _Fetched:
         """Fetch pages until the batch is full or the time is up; a failure keeps the pages before it."""
@@ -136,8 +143,13 @@ class Importer:
         fetched.next_state = page.next_state if fetched.is_complete else None
         return max(1, len(page.records))
 
-    def _import(self, batch: Batch, fetched: _Fetched) -> BatchResult:
-        accepted, refused = self._transform(batch, fetched.records)
+    def _import(
+        self,
+        batch: Batch,
+        fetched: _Fetched,
+        accepted: list[IncomingRecord],
+        refused: list[RefusedRecord],
+    ) -> BatchResult:
         refused += [RefusedRecord("", [FieldError("", problem)]) for problem in fetched.problems]
         seen = [record.external_id for record in refused]
         accepted, refused = self._leave_out_suppressed(batch, accepted, refused)
@@ -151,21 +163,24 @@ class Importer:
             refused = [RefusedRecord(accepted[0].external_id, [error])]
             return self._store(batch, fetched, [], refused, seen=[accepted[0].external_id])
 
-    def _transform(
+    async def _transform(
         self, batch: Batch, records: Sequence[SourceRecord]
     ) -> tuple[list[IncomingRecord], list[RefusedRecord]]:
-        with self._transactions.read() as tx:
-            mapping = tx.sync_settings.mapping(batch.job.tenant_id, batch.job.integration_id)
-        transformer = batch.source.transformer(batch.step.stream, mapping.mapping)
+        transformer = await asyncio.to_thread(self._transformer, batch)
         accepted: list[IncomingRecord] = []
         refused: list[RefusedRecord] = []
-        for record in records:
-            transformed = transformer.transform(record)
+        work = batch.source.connection.work
+        for transformed in await for_each(work, transformer.transform, transformer, records):
             if isinstance(transformed, RefusedRecord):
                 refused.append(transformed)
             else:
                 accepted.append(transformed)
         return accepted, refused
+
+    def _transformer(self, batch: Batch) -> Transformer:
+        with self._transactions.read() as tx:
+            mapping = tx.sync_settings.mapping(batch.job.tenant_id, batch.job.integration_id)
+        return batch.source.transformer(batch.step.stream, mapping.mapping)
 
     def _leave_out_suppressed(
         self, batch: Batch, accepted: list[IncomingRecord], refused: list[RefusedRecord]

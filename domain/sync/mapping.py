@@ -46,10 +46,18 @@ class ExpressionEvaluator(TreeInterpreter):  # type: ignore[misc]
 
     def __init__(self, most: int = MOST_EFFORT) -> None:
         super().__init__(_OPTIONS)
+        self._most = most
         self._left = most
 
+    @property
+    def spent(self) -> int:
+        return self._most - self._left
+
     def search(self, expression: ParsedResult, document: Any) -> Any:
-        return self.visit(expression.parsed, document)
+        result = self.visit(expression.parsed, document)
+        if expression.parsed["type"] not in _MAKERS:
+            self._spend(_effort(result, self._left))  # it is copied into the record
+        return result
 
     def visit(self, node: Any, *values: Any) -> Any:
         self._left -= 1
@@ -60,11 +68,20 @@ class ExpressionEvaluator(TreeInterpreter):  # type: ignore[misc]
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         arguments = [self.visit(child, value) for child in node["children"]]
+        for argument in arguments:
+            self._spend(_effort(argument, self._left))
         if node["value"] == "join":  # the one function that makes more than it is given
             match arguments:
                 case [str() as glue, list() as parts]:
                     self._spend(len(glue) * len(parts) // _CHARACTERS)
         return self._functions.call_function(node["value"], arguments)
+
+    def visit_comparator(self, node: Any, value: Any) -> Any:
+        """Compare, for the effort of the smaller side: lists and objects are equal by all they hold."""
+        sides = [self.visit(child, value) for child in node["children"]]
+        self._spend(min(_effort(side, self._left) for side in sides))
+        known = [{"type": "literal", "value": side, "children": []} for side in sides]
+        return super().visit_comparator({**node, "children": known}, value)
 
     def _spend(self, effort: int) -> None:
         self._left -= effort
@@ -83,6 +100,8 @@ def _effort(value: Any, most: int) -> int:
             count += len(part)
             if count <= most:
                 waiting.extend(part.values() if isinstance(part, dict) else part)
+            if isinstance(part, dict):
+                count += sum(map(len, part)) // _CHARACTERS
     return count
 
 
@@ -138,9 +157,12 @@ class FieldMapping(Command):
 
 
 class CompiledMapping:
-    """The mapping of one stream, ready to use. Raises ValidationFailed when an expression is not JMESPath."""
+    """The mapping of one stream, ready to use. Raises ValidationFailed when an expression is not JMESPath.
+
+    `spent` is the effort of all records so far."""
 
     def __init__(self, mapping: StreamMapping, pointer: str = "") -> None:
+        self.spent = 0
         self.record_type = RecordType(mapping.record_type) if mapping.record_type else None
         self._expressions: list[tuple[str, Any]] = []
         errors: list[FieldError] = []
@@ -164,17 +186,24 @@ class CompiledMapping:
         kind = self.record_type or own
         fields: dict[str, Any] = dict(internal) if kind == own else {}
         evaluator = ExpressionEvaluator()
-        for name, expression in self._expressions:
-            try:
-                # A literal of an expression may name half a character.
-                value = with_whole_characters(evaluator.search(expression, document))
-            except (JMESPathError, TypeError, ValueError, RecursionError) as error:
-                raise ValueError(f"/{name}") from error
-            if value is None:
-                fields.pop(name, None)
-            else:
-                fields[name] = value
+        try:
+            for name, expression in self._expressions:
+                value = _evaluated(evaluator, name, expression, document)
+                if value is None:
+                    fields.pop(name, None)
+                else:
+                    fields[name] = value
+        finally:
+            self.spent += evaluator.spent
         return kind, fields
+
+
+def _evaluated(evaluator: ExpressionEvaluator, name: str, expression: Any, document: Any) -> Any:
+    try:
+        # A literal of an expression may name half a character.
+        return with_whole_characters(evaluator.search(expression, document))
+    except (JMESPathError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"/{name}") from error
 
 
 def compile_mapping(mapping: FieldMapping) -> dict[str, CompiledMapping]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from domain.core.errors import (
     Conflict,
     FieldError,
     ProviderUnavailable,
+    Unavailable,
     ValidationFailed,
     check_version,
     json_pointer,
@@ -31,6 +33,8 @@ from domain.journal.audit import AuditEntry
 from domain.providers.analytics import EVENTS
 from domain.providers.contract import EventSink, ProviderFailure
 from domain.providers.records import ListingRequest, RecordType, SourceRecord, StateExpired, StreamProfile
+from domain.providers.untrusted import WorkStopped
+from domain.sync.effort import EXPLANATION, for_each
 from domain.sync.event_mapping import EventMapper
 from domain.sync.mapping import FieldMapping, RecordTypeName, StreamName, compile_mapping
 from domain.sync.model import SyncedRecord
@@ -185,8 +189,13 @@ class RecordService:
         compiled = await asyncio.to_thread(compile_mapping, mapping)
         transformer = Transformer(source.provider, profile, compiled.get(profile.name))
         records = await self._samples(source, profile, command)
-        # Not on the event loop, because expressions take time.
-        return await asyncio.to_thread(lambda: [_preview(transformer, record) for record in records])
+        step = partial(_preview, transformer)
+        try:
+            return await for_each(source.connection.work, step, transformer, records)
+        except WorkStopped as stopped:
+            if stopped.reason == "busy":
+                raise Unavailable(stopped.detail) from None
+            raise Conflict(f"{EXPLANATION} {stopped.detail}", code="mapping-too-expensive") from None
 
     def forget_old(self) -> tuple[int, int]:
         """Remove old jobs and tombstones, and records of disconnected integrations (17.3); count both."""

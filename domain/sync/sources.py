@@ -24,7 +24,7 @@ from domain.providers.records import (
     StateExpired,
     StreamProfile,
 )
-from domain.sync.mapping import FieldMapping, compile_mapping
+from domain.sync.mapping import CompiledMapping, FieldMapping
 from domain.sync.transforming import Transformer
 
 #: A connection is kept this long, because opening it reads the secret store; it holds an OAuth token.
@@ -62,8 +62,8 @@ class Source:
 
     def transformer(self, stream: str, mapping: str) -> Transformer:
         """Return the transformer of a stream; `mapping` is the stored JSON text of the integration's mapping."""
-        chosen = compile_mapping(FieldMapping.model_validate_json(mapping)).get(stream)
-        return Transformer(self.provider, self.profile(stream), chosen)
+        mapped = FieldMapping.model_validate_json(mapping).streams.get(stream)
+        return Transformer(self.provider, self.profile(stream), CompiledMapping(mapped) if mapped else None)
 
 
 class Sources:

@@ -65,6 +65,11 @@ class Transformer:
         self._profile = profile
         self._mapping = mapping
 
+    @property
+    def spent(self) -> int:
+        """Return the effort of the mapping's expressions so far."""
+        return self._mapping.spent if self._mapping is not None else 0
+
     def transform(self, record: SourceRecord) -> IncomingRecord | RefusedRecord:
         """Return the internal record, or why it is refused. Never raises, so that other records go on."""
         if not record.external_id or "\x00" in record.external_id:

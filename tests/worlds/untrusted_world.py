@@ -10,8 +10,12 @@ from typing import Any
 import httpx
 
 from domain.providers.contract import Connection, Provider
+from domain.providers.records import RecordType, StreamProfile
 from domain.providers.untrusted import TenantWork
+from domain.sync.mapping import CompiledMapping, StreamMapping
+from domain.sync.transforming import Transformer
 from infra.providers._kit.connection import HttpProviderConnection
+from infra.providers.custom_rest.adapter import PROVIDER as REST
 from infra.untrusted.pool import WorkPool
 from tests.worlds.provider_world import NOW
 
@@ -62,3 +66,14 @@ def connected_to(
 def process_ids() -> set[int]:
     """The processes that this one started and that live."""
     return {child.pid for child in multiprocessing.active_children() if child.pid is not None}
+
+
+def work_of(pool: WorkPool, tenant: str) -> TenantWork:
+    return TenantWork(pool, tenant)
+
+
+def rest_transformer(mapping: dict[str, Any]) -> Transformer:
+    """The transformer of a declared API's records with the mapping of its stream."""
+    streams = REST.streams
+    profile = StreamProfile("records", RecordType.Generic, None)
+    return Transformer(streams, profile, CompiledMapping(StreamMapping.model_validate(mapping)))

@@ -163,6 +163,11 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The provider has no records to synchronise, its configuration declares none, or it refused access.",
         "Read `detail`. A declared REST API needs `listRequest` in its configuration.",
     ),
+    "mapping-too-expensive": ProblemCode(
+        409,
+        "The expressions of the mapping take longer for these records than they may.",
+        "Simplify the expressions, or try fewer records.",
+    ),
     "not-exportable": ProblemCode(
         409,
         "The provider does not accept records from the hub.",

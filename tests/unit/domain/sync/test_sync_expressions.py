@@ -63,6 +63,32 @@ def test_what_stays_in_proportion_is_what_the_library_says(expression: str) -> N
     assert made(expression) == jmespath.search(expression, {"source": SOURCE})
 
 
+TWINS = {name: [{"n": [number]} for number in range(8_000)] for name in ("one", "other")}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "&&".join(["one==other"] * 40),
+        "!(" + "||".join(["one!=other"] * 40) + ")",
+        "contains([" + ",".join(["one"] * 40) + "],other)",
+        "[" + ",".join(["length(one)"] * 35) + "]",
+        "merge(" + ",".join(["one[0]"] * 2 + ["@"] * 200) + ")",
+        "[" + ",".join(["to_string(one)"] * 30) + "]",
+        "one",
+    ],
+)
+def test_expressions_pay_for_what_they_look_at_and_not_only_for_what_they_make(expression: str) -> None:
+    fields = {f"f{number}": expression for number in range(50)}
+    mapping = CompiledMapping(StreamMapping.model_validate({"recordType": "Generic", "fields": fields}))
+    began = time.process_time()
+    with pytest.raises(ValueError, match="/f") as refusal:
+        mapping.apply(TWINS, {}, RecordType.Generic)
+    assert isinstance(refusal.value.__cause__, TooExpensive)
+    assert time.process_time() - began < 1
+    assert mapping.spent >= 200_000
+
+
 def test_the_expressions_of_a_record_share_what_they_may_come_to() -> None:
     evaluation, expression = ExpressionEvaluator(most=5_000), jmespath.compile("list[*]")
     evaluation.search(expression, SOURCE)
