@@ -50,11 +50,14 @@ def sweep_outbox(timer: func.TimerRequest) -> None:
 def clean_up_deliveries(timer: func.TimerRequest) -> None:
     """Daily at 03:00 UTC: delete what is past its retention.
 
-    Deliveries and their events, incoming webhooks and their bodies, and idempotency keys."""
+    Deliveries and their events, incoming webhooks and their bodies, idempotency keys, and people's quotas."""
+    from domain.authentication.user_limits import UserLimits
+
     deliveries, events = use(DeliveryCleanup).delete_old()
     with hub().transactions.read() as tx:
         tenants = tx.users.tenants()
     keys = use(Idempotency).forget_old(tenants)
+    windows = use(UserLimits).forget_old(tenants)
     bodies, incoming = use(IncomingCleanup).delete_expired()
     logger.info(
         "deliveries cleaned up",
@@ -62,6 +65,7 @@ def clean_up_deliveries(timer: func.TimerRequest) -> None:
             "deliveries": deliveries,
             "events": events,
             "idempotencyKeys": keys,
+            "userQuotas": windows,
             "incomingBodies": bodies,
             "incomingWebhooks": incoming,
         },

@@ -37,7 +37,8 @@ from domain.core.ports import (
 )
 
 SECONDS = 3600
-_SLOT_MS = 60_000
+#: A window keeps one count for each minute.
+SLOT_MS = 60_000
 _WINDOW_MS = SECONDS * 1000
 _SLOT = struct.Struct("<qI")
 
@@ -161,7 +162,7 @@ class QuotaWindow:
         )
 
     def _add(self, now_ms: int) -> None:
-        if self.slots and self.slots[-1][0] // _SLOT_MS == now_ms // _SLOT_MS:
+        if self.slots and self.slots[-1][0] // SLOT_MS == now_ms // SLOT_MS:
             self.slots[-1][0] = now_ms
             self.slots[-1][1] += 1
         else:
@@ -170,7 +171,9 @@ class QuotaWindow:
     def _count(self, charge: Charge, allowed: bool, now_ms: int) -> None:
         if charge.kind is ChargeKind.Peek:
             return
-        use = self.uses.setdefault(charge.key, Use())
+        use = self.uses.get(charge.key)
+        if use is None:
+            use = self.uses[charge.key] = Use()
         if charge.kind is ChargeKind.Refused:
             use.refused += 1
             use.total_refused += 1

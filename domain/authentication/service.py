@@ -7,14 +7,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from uuid import UUID
 
 from domain.apikeys.key_format import MARK, PlainKey, parse_key, safe_prefix
-from domain.apikeys.rate_limit import RateStatus
+from domain.apikeys.rate_limit import ChargeKind, RateStatus
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
 from domain.authentication.ports import TokenVerifier
+from domain.authentication.user_limits import UserLimits
 from domain.core.errors import (
     DomainError,
     Forbidden,
@@ -68,17 +70,19 @@ class Credentials:
 class AuthenticationResult:
     """Who sends the request, or why it is refused; both for a user who lacks the permission.
 
-    Of an API key also `key_prefix`, its first characters, and `verification`, unless its text is not that of a key."""
+    Of an API key also `key_prefix`, its first characters, and `verification`, unless its text is not that of a key. Of
+    a person `user_rate`, how their own quota stands."""
 
     origin: RequestOrigin
     principal: Principal | None = None
     error: DomainError | None = None
     key_prefix: str = ""
     verification: VerificationResult | None = None
+    user_rate: RateStatus | None = None
 
     @property
     def rate(self) -> RateStatus | None:
-        return self.verification.rate if self.verification else None
+        return self.verification.rate if self.verification else self.user_rate
 
     def require(self) -> Principal:
         if self.error is not None:
@@ -99,7 +103,10 @@ def count_calls(count: CountUsage) -> Callable[[AuthenticationResult], None]:
 
 
 class Authenticator:
-    """Every endpoint's first step (section 8.1). `listeners` are called with each result; none may fail or wait."""
+    """Every endpoint's first step (section 8.1).
+
+    `limits`: how many requests people may make; None where there is no limit. `listeners` are called with each result;
+    none may fail or wait."""
 
     def __init__(
         self,
@@ -109,6 +116,7 @@ class Authenticator:
         clock: Clock,
         *,
         from_client_principal: Callable[[str | None], Principal | None],
+        limits: UserLimits | None = None,
         listeners: Sequence[Callable[[AuthenticationResult], None]] = (),
     ) -> None:
         self._token_verifier = token_verifier
@@ -116,6 +124,7 @@ class Authenticator:
         self._transactions = transactions
         self._clock = clock
         self._from_client_principal = from_client_principal
+        self._limits = limits
         self._listeners = listeners
         self._seen: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()
         self._lock = Lock()
@@ -126,13 +135,15 @@ class Authenticator:
         permission: str | None = None,
         *,
         instead: str | None = None,
+        free_with: str | None = None,
         user: Principal | None = None,
         verification: VerificationResult | None = None,
     ) -> AuthenticationResult:
         """Return who sends the request, or why it is refused, `permission` included. Blocks.
 
-        - A refused request takes nothing of a key's quota.
+        - A refused request takes nothing of a quota.
         - `instead`: a permission that is enough where the caller lacks the other.
+        - `free_with`: a permission with which a person's request takes nothing of their quota either.
         - `user`, `verification`: what the caller has verified of these credentials already.
         - Raises Unavailable."""
         origin, text = credentials.origin, credentials.key_text
@@ -142,6 +153,7 @@ class Authenticator:
             if text is None:
                 user = user or self._user(credentials)
                 result = _user_result(user, permission, origin, instead=instead)
+                result = self._charged(result, user, is_free=free_with in user.permissions)
             else:
                 key = parse_key(text)
                 if key is None:
@@ -157,21 +169,37 @@ class Authenticator:
         return result
 
     async def authenticate_soon(
-        self, credentials: Credentials, permission: str | None = None, *, instead: str | None = None
+        self,
+        credentials: Credentials,
+        permission: str | None = None,
+        *,
+        instead: str | None = None,
+        free_with: str | None = None,
     ) -> AuthenticationResult:
         """Authenticate from an event loop. Only a user met for the first time costs a thread. Raises Unavailable."""
         text = credentials.key_text
         if text is None:
             user = self._known(credentials)
-            if user is None:
-                return await asyncio.to_thread(self.authenticate, credentials, permission, instead=instead)
-            return self.authenticate(credentials, permission, instead=instead, user=user)
+            check = partial(self.authenticate, credentials, permission, instead=instead, free_with=free_with)
+            return await asyncio.to_thread(check) if user is None else check(user=user)
         key = parse_key(text)
         if key is None:
             return self.authenticate(credentials, permission)
         request = _request(key, permission, credentials.origin, instead)
         verification = await self._key_verifier.verify_soon(request)
         return self.authenticate(credentials, permission, verification=verification)
+
+    def _charged(
+        self, result: AuthenticationResult, user: Principal, *, is_free: bool
+    ) -> AuthenticationResult:
+        """Count the request of a person, and refuse it where their quota is used up."""
+        if self._limits is None:
+            return result
+        kind = ChargeKind.Use if result.error is None and not is_free else ChargeKind.Peek
+        rate = self._limits.charge(user.tenant_id, user.user_id, kind)
+        if kind is ChargeKind.Use and not rate.allowed:
+            return replace(result, error=_limited("user", rate), user_rate=rate)
+        return replace(result, user_rate=rate)
 
     def _user(self, credentials: Credentials) -> Principal:
         if credentials.authorization:
@@ -264,18 +292,23 @@ def _refusal(verification: VerificationResult) -> DomainError | None:
             detail = f"The API key lacks the scope '{', '.join(verification.missing)}'."
             return Forbidden(detail, code="insufficient-scope", scopes=verification.missing)
         case VerificationCode.RATE_LIMITED if rate is not None:
-            wait, limit = rate.retry_after_seconds, f"limit of {rate.limit:,} requests an hour"
-            detail = f"The API key's {limit} is used up; try again in {wait:,} seconds."
-            return RateLimited(detail, retry_after_seconds=wait)
+            return _limited("API key", rate)
         case _:
             return InvalidToken(_INVALID_KEY, code="invalid-key")
 
 
+def _limited(whose: str, rate: RateStatus) -> RateLimited:
+    wait, limit = rate.retry_after_seconds, f"limit of {rate.limit:,} requests an hour"
+    detail = f"The {whose}'s {limit} is used up; try again in {wait:,} seconds."
+    return RateLimited(detail, retry_after_seconds=wait)
+
+
 def _log(result: AuthenticationResult) -> None:
     principal, verification = result.principal, result.verification
-    if principal is None:
+    if principal is None or isinstance(result.error, RateLimited):
         assert result.error is not None
         key = verification.key if verification else None
+        tenant_id = key.tenant_id if key else principal.tenant_id if principal else None
         attempts.warning(
             "authentication refused",
             extra={
@@ -283,7 +316,8 @@ def _log(result: AuthenticationResult) -> None:
                 "reason": verification.code.value if verification else result.error.code,
                 "keyPrefix": result.key_prefix or None,
                 "apiKeyId": str(key.api_key_id) if key else None,
-                "tenantId": str(key.tenant_id) if key else None,
+                "tenantId": str(tenant_id) if tenant_id else None,
+                "userId": str(principal.user_id) if principal else None,
                 "ip": result.origin.ip,
             },
         )

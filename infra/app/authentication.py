@@ -6,6 +6,7 @@ from domain.apikeys.verifier import KeyVerifier
 from domain.authentication.intruders import IntruderWatch
 from domain.authentication.key_usage_watch import KeyUsageWatch
 from domain.authentication.service import Authenticator, count_calls
+from domain.authentication.user_limits import UserLimits
 from domain.journal.usage import UsageMeter
 from infra.app.hub import Hub, builds
 from infra.authentication.app_service import principal_from_app_service
@@ -20,8 +21,14 @@ def authenticator(hub: Hub) -> Authenticator:
         hub.transactions,
         hub.clock,
         from_client_principal=lambda header: principal_from_app_service(header, hub.settings),
+        limits=hub.use(UserLimits) if hub.settings.user_rate_limit_per_hour else None,
         listeners=[hub.use(IntruderWatch).listen, count_calls(hub.use(UsageMeter).count)],
     )
+
+
+@builds
+def user_limits(hub: Hub) -> UserLimits:
+    return UserLimits(hub.tables, hub.clock, per_hour=hub.settings.user_rate_limit_per_hour)
 
 
 @builds

@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         False, description="Refuse scopes that are neither the hub's permissions nor in HUB_API_KEY_SCOPES"
     )
     api_key_usage_days: int = Field(92, ge=1, description="Days the hour buckets of usage are kept")
+    user_rate_limit_per_hour: int = Field(
+        100_000,
+        ge=0,
+        le=100_000_000,
+        description="Requests a person's tokens may make in a tenant in 60 minutes; 0: any number",
+    )
     rate_limit_fail: Literal["open", "closed"] = Field(
         "open",
         description="While the table store is down, requests with a key pass unlimited (open), or get 503 (closed)",

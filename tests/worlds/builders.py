@@ -239,8 +239,9 @@ def _settings(**changes: object) -> Settings:
 def settings_at(home: Path, **changes: object) -> Settings:
     """Settings of a world under `home`: reading them from the environment, 2 ms, is done once for equal changes.
 
-    Usage is stored when it is read: nothing else writes while a test looks."""
-    return _settings(**{"usage_store_seconds": 0, **changes}).model_copy(update={"home": home})
+    Usage is stored when it is read, and people are not limited: nothing else writes while a test looks."""
+    quiet = {"usage_store_seconds": 0, "user_rate_limit_per_hour": 0}
+    return _settings(**{**quiet, **changes}).model_copy(update={"home": home})
 
 
 @cache

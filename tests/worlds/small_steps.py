@@ -14,6 +14,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "domain.apikeys.expiry": ("PER_TRANSACTION",),
     "domain.apikeys.usage": ("PAGE", "ROWS"),
     "domain.authentication.key_usage_watch": ("PER_TRANSACTION",),
+    "domain.authentication.user_limits": ("SCAN",),
     "domain.core.idempotency": ("SCAN",),
     "domain.incoming.service": ("PER_TRANSACTION",),
     "domain.integrations.credential_store": ("CHUNK",),

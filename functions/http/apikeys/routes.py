@@ -6,7 +6,7 @@ from domain.apikeys.model import CreateApiKey, RevokeApiKey, RotateApiKey, Updat
 from domain.apikeys.service import ApiKeyService
 from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerificationService
-from domain.core.permissions import INTEGRATION_MANAGE
+from domain.core.permissions import APIKEY_VERIFY, INTEGRATION_MANAGE
 from functions.http.apikeys.views import (
     ApiKeyPage,
     ApiKeyQuery,
@@ -79,7 +79,7 @@ def list_scopes(call: Call) -> ApiResponse:
     )
 
 
-@apikeys.post("verify", body=VerifyApiKey, response=VerifiedView)
+@apikeys.post("verify", body=VerifyApiKey, response=VerifiedView, free_with=APIKEY_VERIFY)
 async def verify_api_key(call: Call) -> ApiResponse:
     """Verify an API key.
 
@@ -87,6 +87,7 @@ async def verify_api_key(call: Call) -> ApiResponse:
     `code` hold the result.
 
     - A valid key is charged one request of its quota, unless `consume` is false.
+    - Callers with `apikey:verify` take nothing of their own limit.
     - A key of another tenant is NOT_FOUND. A caller with `apikey:verify` gets VALID or INVALID for it.
     - Nothing is cached: a revoked key is REVOKED at once."""
     command = call.body(VerifyApiKey)

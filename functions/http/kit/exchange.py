@@ -88,17 +88,28 @@ class Exchange:
                 self._trace = Trace.of(self._span.traceparent) or self._trace
                 yield
 
-    def authenticated(self, permission: str | None, instead: str | None = None) -> Call:
+    def authenticated(
+        self, permission: str | None, instead: str | None = None, *, free_with: str | None = None
+    ) -> Call:
         """Return the authenticated call. Raises Unauthenticated, Forbidden, RateLimited or Unavailable.
 
-        `instead`: a permission that lets a caller pass who lacks the other; the use case decides what it opens."""
+        - `instead`: a permission that lets a caller pass who lacks the other; the use case decides what it opens.
+        - `free_with`: a permission with which the call takes nothing of a person's quota."""
         credentials = self._credentials()
-        return self._call(use(Authenticator).authenticate(credentials, permission, instead=instead))
+        authenticator = use(Authenticator)
+        return self._call(
+            authenticator.authenticate(credentials, permission, instead=instead, free_with=free_with)
+        )
 
-    async def authenticated_soon(self, permission: str | None, instead: str | None = None) -> Call:
+    async def authenticated_soon(
+        self, permission: str | None, instead: str | None = None, *, free_with: str | None = None
+    ) -> Call:
         """Do what `authenticated` does, on an event loop."""
         credentials = self._credentials()
-        result = await use(Authenticator).authenticate_soon(credentials, permission, instead=instead)
+        authenticator = use(Authenticator)
+        result = await authenticator.authenticate_soon(
+            credentials, permission, instead=instead, free_with=free_with
+        )
         return self._call(result)
 
     def _credentials(self) -> Credentials:

@@ -25,6 +25,7 @@ class ApiOperation:
     - `own_permission`: enough for the caller's own calendars, where the caller lacks `permission`.
     - `any_permission`: the use case asks for one of these, depending on the object; in place of `permission`.
     - `open_in_development`: requests without credentials are let pass there.
+    - `free_with`: a permission with which calls take nothing of a person's quota.
     - `foreign_query`: others add parameters of their own to its address, which are let pass.
     - `body_limit`: what a body may have; that of a command, or of none, where it is not said.
     - `refusals`: the error statuses of its use case; those of every operation of its kind are added to them."""
@@ -37,6 +38,7 @@ class ApiOperation:
     description: str = ""
     permission: str | None = None
     own_permission: str | None = None
+    free_with: str | None = None
     any_permission: tuple[str, ...] = ()
     open_in_development: bool = False
     anonymous: bool = False

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
 
     permission: str | None
     own_permission: str | None
+    free_with: str | None
     any_permission: tuple[str, ...]
     body: type[BaseModel] | tuple[type[BaseModel], ...]
     body_is_optional: bool
@@ -137,7 +138,9 @@ def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
         with exchange.bound(operation.route):
             try:
                 operation.takes.check(req)
-                call = exchange.authenticated(operation.permission, operation.own_permission)
+                call = exchange.authenticated(
+                    operation.permission, operation.own_permission, free_with=operation.free_with
+                )
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
                 with hold_body(call.principal.tenant_id, req):
@@ -156,7 +159,7 @@ def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
             try:
                 operation.takes.check(req)
                 needed = operation.permission, operation.own_permission
-                call = await exchange.authenticated_soon(*needed)
+                call = await exchange.authenticated_soon(*needed, free_with=operation.free_with)
                 if not operation.foreign_query:
                     check_parameters(call.request, operation.query)
                 with hold_body(call.principal.tenant_id, req):
