@@ -14,6 +14,7 @@ from functions.http.incoming import receipt as incoming_receipt
 from functions.http.incoming.routes import incoming, incoming_settings
 from functions.http.insights.routes import insights
 from functions.http.integrations.routes import integrations
+from functions.http.loops.routes import loops
 from functions.http.metrics import routes as metrics
 from functions.http.oauth.routes import oauth
 from functions.http.ops import routes as ops
@@ -39,6 +40,7 @@ for blueprint in (
     incoming_settings.bp,
     insights.bp,
     integrations.bp,
+    loops.bp,
     metrics.bp,
     oauth.bp,
     ops.bp,

@@ -18,6 +18,7 @@ from domain.journal.outbox import EventService
 from domain.journal.usage import TenantUsageService
 from domain.monitoring.signal_series import SignalService
 from domain.recommendations.decisions import DecisionCleaner
+from domain.webhooks.loop_brake import LoopService
 from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
 from infra.app.build import hub, use
 
@@ -39,10 +40,15 @@ def process_webhook_retries(timer: func.TimerRequest) -> None:
 @bp.function_name("sweep_outbox")
 @bp.timer_trigger(arg_name="timer", schedule="*/15 * * * * *")
 def sweep_outbox(timer: func.TimerRequest) -> None:
-    """Every 15 seconds: announce again the events whose message was lost."""
+    """Every 15 seconds: announce again the events whose message was lost.
+
+    Also finds out whether what is held as a loop is one, and lets go what is not."""
     announced = use(EventService).sweep()
     if announced:
         logger.info("outbox swept", extra={"announced": announced})
+    settled = use(LoopService).settle()
+    if settled:
+        logger.info("loops settled", extra={"brakes": settled})
 
 
 @bp.function_name("clean_up_deliveries")

@@ -1414,6 +1414,57 @@ UPDATE alembic_version SET version_num='0031' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0031 -> 0029
+
+ALTER TABLE [DomainEvents] ADD [Hops] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DomainEvents] ADD [Laps] INTEGER NOT NULL DEFAULT 0;
+
+GO
+
+ALTER TABLE [DomainEvents] ADD [Digest] BIGINT NULL;
+
+GO
+
+ALTER TABLE [DomainEvents] ADD [HeldAt] DATETIME2(6) NULL;
+
+GO
+
+CREATE INDEX [IX_DomainEvent_Digest] ON [DomainEvents] ([TenantId], [Digest], [CreatedAt]) WHERE Digest IS NOT NULL;
+
+GO
+
+CREATE INDEX [IX_DomainEvent_Laps] ON [DomainEvents] ([TenantId], [FannedOutAt], [EventType]) WHERE Laps >= 8;
+
+GO
+
+CREATE INDEX [IX_DomainEvent_Held] ON [DomainEvents] ([TenantId], [EventType], [Sequence]) WHERE HeldAt IS NOT NULL;
+
+GO
+
+CREATE TABLE [LoopBrakes] (
+    [LoopBrakeId] UNIQUEIDENTIFIER NOT NULL,
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [EventType] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    [State] INTEGER NOT NULL,
+    [Since] DATETIME2(6) NOT NULL,
+    [LastSeenAt] DATETIME2(6) NOT NULL,
+    [Trips] INTEGER NOT NULL,
+    [Unprovoked] INTEGER NOT NULL,
+    [ProbeEventId] NVARCHAR(100) COLLATE Latin1_General_100_BIN2 NULL,
+    [TrustedUntil] DATETIME2(6) NULL,
+    CONSTRAINT [PK_LoopBrakes] PRIMARY KEY ([LoopBrakeId]),
+    CONSTRAINT [UQ_LoopBrake_Type] UNIQUE ([TenantId], [EventType])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0029' WHERE alembic_version.version_num = '0031';
+
+GO
+
 COMMIT;
 
 GO

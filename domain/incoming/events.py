@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from domain.core.wire import rfc3339
 from domain.incoming.model import IncomingWebhook
+from domain.journal.echoes import content_digest
 from domain.journal.event_types import EventOrigin, HubEvent
 from domain.journal.events import DomainEvent, build_event, derived_id, event_data
 
@@ -32,7 +34,7 @@ def payload_of(data: Mapping[str, Any], max_bytes: int) -> str:
 
 
 def provider_event(
-    webhook: IncomingWebhook, provider: str, payload: str, traceparent: str | None
+    webhook: IncomingWebhook, provider: str, payload: str, traceparent: str | None, *, hops: int = 0
 ) -> DomainEvent:
     """Return `<provider>.<type>` with the provider's own data; its subject is the integration's id.
 
@@ -47,10 +49,12 @@ def provider_event(
         subject=str(webhook.integration_id),
         traceparent=traceparent,
         origin=EventOrigin.of_provider(provider, webhook.integration_id),
+        hops=hops,
+        digest=content_digest(payload),
     )
 
 
-def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
+def received(webhook: IncomingWebhook, traceparent: str | None, *, hops: int = 0) -> DomainEvent:
     """Return `WebhookReceived`; its id follows from the inbox row, so that retries do not raise it again."""
     data = {
         "webhookId": str(webhook.incoming_webhook_id),
@@ -60,7 +64,7 @@ def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
         "integrationId": str(webhook.integration_id),
         "providerEventId": webhook.provider_event_id,
     }
-    return build_event(
+    event = build_event(
         RECEIVED,
         data,
         event_id=derived_id(f"{webhook.incoming_webhook_id}.received"),
@@ -69,3 +73,4 @@ def received(webhook: IncomingWebhook, traceparent: str | None) -> DomainEvent:
         at=webhook.received_at,
         traceparent=traceparent,
     )
+    return replace(event, hops=hops)

@@ -92,6 +92,7 @@ class Inbox:
         source_ip: str | None,
         traceparent: str | None,
         repeat_window: int | None = None,
+        hops: int = 0,
     ) -> int:
         """Store the events (Failed: not raisable) and return how many were new. Raises Unavailable."""
         body_id = self._ids.new()
@@ -102,7 +103,7 @@ class Inbox:
             if webhook.provider_event_id not in made:
                 webhook = replace(webhook, incoming_body_id=body_id)
                 made[webhook.provider_event_id] = self._raise(
-                    webhook, event, integration.provider, traceparent
+                    webhook, event, integration.provider, traceparent, hops=hops
                 )
                 seconds = event.repeat_seconds or repeat_window
                 if seconds is not None and webhook.provider_event_id == event.content_digest:
@@ -192,7 +193,13 @@ class Inbox:
         )
 
     def _raise(
-        self, webhook: IncomingWebhook, event: VerifiedEvent, provider: str, traceparent: str | None
+        self,
+        webhook: IncomingWebhook,
+        event: VerifiedEvent,
+        provider: str,
+        traceparent: str | None,
+        *,
+        hops: int,
     ) -> _Made:
         if event.unreadable is not None:
             return _failed(webhook, event.unreadable), []
@@ -200,8 +207,9 @@ class Inbox:
             payload = events.payload_of(event.data, self._event_max_bytes)
         except events.NotRaisable as error:
             return _failed(webhook, str(error)), []
-        raised = events.provider_event(webhook, provider, payload, traceparent)
-        return replace(webhook, event_id=raised.event_id), [events.received(webhook, traceparent), raised]
+        raised = events.provider_event(webhook, provider, payload, traceparent, hops=hops)
+        told = events.received(webhook, traceparent, hops=hops)
+        return replace(webhook, event_id=raised.event_id), [told, raised]
 
 
 def _digests(entries: Iterable[_InboxEntry]) -> set[str]:

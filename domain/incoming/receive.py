@@ -22,7 +22,9 @@ from domain.incoming.rules import BODY_MAX_BYTES, is_address, takes_webhooks
 from domain.integrations.connection import Catalogue, ConnectionCache
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.model import Integration
+from domain.journal.audit import AuditEntry
 from domain.journal.bursts import Burst, BurstSource
+from domain.journal.hops import HOPS_HEADER, HOPS_LIMIT, HopCounter, TooManyHops
 from domain.providers.content import ContentTooLarge, codings, decoded
 from domain.providers.contract import (
     Connection,
@@ -148,6 +150,7 @@ class IncomingReceiver:
         *,
         lifecycle: Lifecycle,
         clock: Clock,
+        hops: HopCounter,
         on_accepted: Callable[[Integration, str | None], object] | None = None,
     ) -> None:
         """`on_accepted` is called with the integration and the trace of a request that brought something new."""
@@ -158,13 +161,15 @@ class IncomingReceiver:
         self._lifecycle = lifecycle
         self._disabled_types = catalogue.disabled_types
         self._clock = clock
+        self._hops = hops
         self._refusals = RefusalCounter(transactions)
 
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
         """Verify a request, its raw body unchanged, and return once its events are durable.
 
         Raises TooLarge over 1 MiB, Forbidden (`source-not-allowed`), Unauthenticated (`bad-signature`), Unavailable,
-        NotFound when the integration is unknown, not active or without webhooks, or the address is not in use."""
+        Conflict (`too-many-hops`), NotFound when the integration is unknown, not active or without webhooks, or the
+        address is not in use."""
         if len(request.body) > BODY_MAX_BYTES:
             size = len(request.body)
             raise TooLarge(f"The body is {size:,} bytes; at most {BODY_MAX_BYTES:,} are accepted.")
@@ -221,6 +226,7 @@ class IncomingReceiver:
     ) -> Receipt:
         accepted, ip, traceparent = 0, caller.source_ip, caller.traceparent
         if answer.events:
+            hops = self._hops_of(integration, request)
             accepted = self._inbox.store(
                 integration,
                 request,
@@ -228,6 +234,7 @@ class IncomingReceiver:
                 source_ip=ip,
                 traceparent=traceparent,
                 repeat_window=repeat_window,
+                hops=hops,
             )
         if accepted and self._on_accepted is not None:
             self._on_accepted(integration, traceparent)
@@ -241,6 +248,19 @@ class IncomingReceiver:
             answer.headers,
             repeated_by_content=by_content and repeated > 0,
         )
+
+    @repeated
+    def _hops_of(self, integration: Integration, request: IncomingRequest) -> int:
+        """Return how often the hub delivered what led to this. Raises TooManyHops."""
+        hops = self._hops.read(request.headers.get(HOPS_HEADER), request.received_at)
+        if hops < HOPS_LIMIT:
+            return hops
+        with self._transactions.write() as tx:
+            target = integration.integration_id
+            entry = AuditEntry("incoming.refused", "integration", target, after={"hops": hops})
+            tx.audit.append(integration.tenant_id, entry)
+            tx.commit()
+        raise TooManyHops(hops)
 
     def _keep(
         self, integration: Integration, request: IncomingRequest, reason: str, caller: Caller

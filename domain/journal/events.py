@@ -32,7 +32,8 @@ class DomainEvent:
 
     - `origin`: who raised it; None when it was stored before the hub noted that.
     - `sequence`: its number in the order of acceptance, known once it is stored. An event that is raised after the
-      answer to another has the higher one."""
+      answer to another has the higher one. `accepted_at`: when it was stored.
+    - `hops`: deliveries that led to it, as the sender says. `digest`: of its data, where it may be an echo."""
 
     event_id: str
     tenant_id: UUID
@@ -43,6 +44,9 @@ class DomainEvent:
     traceparent: str | None = None
     sequence: int | None = field(default=None, compare=False)
     origin: EventOrigin | None = field(kw_only=True)
+    hops: int = field(default=0, kw_only=True)
+    digest: int | None = field(default=None, kw_only=True, compare=False)
+    accepted_at: datetime | None = field(default=None, kw_only=True, compare=False)
 
     def is_of_hub(self, *types: HubEvent) -> bool:
         """Return whether the hub itself raised it, as one of these types. The name alone proves nothing."""

@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NoReturn
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -18,9 +20,12 @@ from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339
+from domain.journal.audit import AuditEntry
+from domain.journal.echoes import content_digest
 from domain.journal.event_types import FROM_PLATFORM, ReservedTypes
 from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, RaiseEvent, check_payload
-from domain.journal.ports import EventRef, OutboxTransaction
+from domain.journal.hops import HOPS_HEADER, HOPS_LIMIT, HopCounter, TooManyHops
+from domain.journal.ports import EventRef, EventTransaction
 from domain.journal.raising import ENVELOPE_BYTES
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
@@ -84,13 +89,14 @@ class EventService:
 
     def __init__(
         self,
-        transactions: Transactions[OutboxTransaction],
+        transactions: Transactions[EventTransaction],
         queue: QueueSender,
         clock: Clock,
         ids: IdGenerator,
         *,
         max_bytes: int,
         reserved: ReservedTypes,
+        hops: HopCounter,
     ) -> None:
         self._transactions = transactions
         self._queue = queue
@@ -98,6 +104,7 @@ class EventService:
         self._ids = ids
         self._max_bytes = max_bytes
         self._reserved = reserved
+        self._hops = hops
 
     def accept(
         self,
@@ -106,18 +113,24 @@ class EventService:
         traceparent: str | None = None,
         *,
         in_batch: bool = True,
+        hops: str | None = None,
     ) -> Accepted:
-        """Store all of the events in one transaction, or none. Raises Forbidden, ValidationFailed, TooLarge.
+        """Store all of the events in one transaction, or none. Raises Forbidden, ValidationFailed, TooLarge, Conflict.
 
         - `reserved-type` refuses what only the hub and its integrations raise.
-        - `in_batch` says where the pointers of errors begin."""
+        - `in_batch` says where the pointers of errors begin.
+        - `hops` is the header by which the hub counts deliveries in a row: `too-many-hops` refuses at 8."""
         principal.require(EVENTS_WRITE)
+        count = self._hops.read(hops, self._clock.now())
+        if count >= HOPS_LIMIT:
+            self._refuse_hops(principal, count)
         pointer = "/events/{}" if in_batch else ""
         tenant_id = principal.tenant_id
         named = [(event, pointer.format(index)) for index, event in enumerate(events)]
         check_types(self._reserved, [(event.type, f"{place}/type") for event, place in named])
         _check_moments(named, self._clock.now())
-        return self._store([self._row(tenant_id, event, traceparent, place) for event, place in named])
+        rows = [self._row(tenant_id, event, traceparent, place) for event, place in named]
+        return self._store([replace(row, hops=count) for row in rows] if count else rows)
 
     def accept_message(self, body: str, message_id: str) -> EventRef:
         """Store one event that another module sent straight to the queue. Raises ReservedType, ValidationFailed.
@@ -164,6 +177,14 @@ class EventService:
         return len(refs)
 
     @repeated
+    def _refuse_hops(self, principal: Principal, count: int) -> NoReturn:
+        with self._transactions.write() as tx:
+            entry = AuditEntry("event.refused", "event", HOPS_HEADER, principal, after={"hops": count})
+            tx.audit.append(principal.tenant_id, entry)
+            tx.commit()
+        raise TooManyHops(count)
+
+    @repeated
     def _store(self, rows: Sequence[DomainEvent]) -> Accepted:
         with self._transactions.write() as tx:
             new = tx.outbox.append(rows)
@@ -180,6 +201,7 @@ class EventService:
             subject=event.subject,
             traceparent=traceparent,
             origin=FROM_PLATFORM,
+            digest=content_digest(event.data.text),
         )
         check_payload(row.size, self._max_bytes, pointer)
         return row

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.transaction import Transaction
+from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
 
 
@@ -58,3 +59,7 @@ class OutboxTransaction(Transaction, Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+
+
+class EventTransaction(OutboxTransaction, AuditTransaction, Protocol):
+    """The transaction of events that other modules raise; what is refused is audited."""

@@ -32,6 +32,7 @@ from domain.core.ports import (
 )
 from domain.core.tracing import UNTRACED, Tracer, tell_answer
 from domain.core.transaction import Transactions
+from domain.journal.hops import HOPS_HEADER, HopCounter
 from domain.providers.charset import read_text
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
 from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
@@ -92,6 +93,7 @@ class DeliveryEngine:
         pacer: Pacer,
         recorder: ResultRecorder,
         limits: DeliveryLimits,
+        hops: HopCounter,
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._transactions = transactions
@@ -103,6 +105,7 @@ class DeliveryEngine:
         self._pacer = pacer
         self._recorder = recorder
         self._limits = limits
+        self._hops = hops
         self._tracer = tracer
         self._in_flight = InFlightPosts(
             most=limits.concurrency,
@@ -278,6 +281,7 @@ class DeliveryEngine:
         endpoint, event = claimed.endpoint, claimed.event
         body = event_body(event)
         headers = signed_headers(endpoint.secrets, event.event_id, started, body)
+        headers[HOPS_HEADER] = self._hops.header(event.hops + 1, started)
         with post_span(self._tracer, endpoint, attempt) as span:
             traceparent = span.traceparent or event.traceparent
             if traceparent:

@@ -6,13 +6,13 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import ValidationFailed
+from domain.core.errors import NotFound, ValidationFailed
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.tracing import UNTRACED, SpanKind, Tracer, queue_attributes, spans
 from domain.core.transaction import Transactions
@@ -21,6 +21,7 @@ from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, ReservedType
 from domain.journal.ports import EventRef
+from domain.webhooks.loop_brake import LoopService, LoopWatch
 from domain.webhooks.ports import Due, NewDelivery, PipelineTransaction, Subscriber
 from domain.webhooks.rules import is_about, line_of, subscriptions_for
 
@@ -96,6 +97,7 @@ def send_deliveries(queue: QueueSender, deliveries: Iterable[Due]) -> None:
 logger = logging.getLogger("hub.webhooks")
 
 _EVENT_IDS = '"eventIds"'
+_LOOP = '"loopId"'
 EVENTS_PER_TRANSACTION = 500
 #: Payloads held at a time: 500 events of a mebibyte are more than a small instance has memory for.
 BYTES_PER_TRANSACTION = 32 * 1024 * 1024
@@ -108,7 +110,8 @@ MESSAGE_GRACE = timedelta(seconds=120)
 class FanOut:
     """Handles the queue `domain-events`.
 
-    `consumers` get every event at least once, inside the transaction, so they only put messages into queues."""
+    `consumers` get every event at least once, inside the transaction, so they only put messages into queues. What goes
+    round in a loop is held: it gets no deliveries, and no consumer gets it."""
 
     def __init__(
         self,
@@ -118,6 +121,8 @@ class FanOut:
         ids: IdGenerator,
         *,
         events: EventService,
+        loops: LoopWatch,
+        brakes: LoopService,
         expiry: timedelta,
         consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
         tracer: Tracer = UNTRACED,
@@ -127,6 +132,8 @@ class FanOut:
         self._clock = clock
         self._ids = ids
         self._events = events
+        self._loops = loops
+        self._brakes = brakes
         self._expiry = expiry
         self._consumers = consumers
         self._tracer = tracer
@@ -139,7 +146,10 @@ class FanOut:
         refs: list[EventRef] = []
         for body, message_id in messages:
             try:
-                refs += self._refs(body, message_id)
+                if _LOOP in body and (loop := _loop_of(body)) is not None:
+                    self._settle_loop(loop)
+                else:
+                    refs += self._refs(body, message_id)
             except ReservedType as refused:
                 self._refuse(refused, message_id)
             except ValidationFailed as error:
@@ -185,8 +195,13 @@ class FanOut:
                     events, is_all, matches = ahead, False, _matches(tx, ahead)
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
+                subscribed = {_ref_of(event): event for event, _ in matches}
+                judged = self._loops.find_loops(tx, list(subscribed.values()), now)
                 # Before anything is stored: the deliveries of what another process marks meanwhile are its own.
                 mine = tx.outbox.mark_fanned_out([_ref_of(event) for event in events], now)
+                tx.loops.note_laps({ref: laps for ref, laps in judged.laps.items() if ref in mine})
+                tx.loops.hold(judged.held & mine, now)
+                mine -= judged.held
                 events = [event for event in events if _ref_of(event) in mine]
                 fanned = tx.pipeline.add_deliveries(
                     [self._delivery(event, found) for event, found in matches if _ref_of(event) in mine],
@@ -200,6 +215,11 @@ class FanOut:
                 tx.commit()
             send_deliveries(self._queue, fanned.due)
         return len(fanned.new), is_all
+
+    def _settle_loop(self, loop: tuple[UUID, UUID]) -> None:
+        # It is gone with its tenant, or somebody made the message up.
+        with suppress(NotFound):
+            self._brakes.settle_one(*loop)
 
     def _spans(self, events: Sequence[DomainEvent]) -> AbstractContextManager[None]:
         return spans(
@@ -229,6 +249,15 @@ class FanOut:
         if found.ordering == "perSubject" and event.subject is not None:
             line = line_of(found.webhook_id, event.subject)
         return NewDelivery(self._ids.new(), found.webhook_id, event, is_held=found.holds, line=line)
+
+
+def _loop_of(body: str) -> tuple[UUID, UUID] | None:
+    """Return tenant and id of the loop brake that is to be looked at again, None of any other message."""
+    try:
+        fields = json.loads(body)
+        return UUID(fields["loop"]["tenantId"]), UUID(fields["loop"]["loopId"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _announced(body: str) -> dict[str, Any] | None:

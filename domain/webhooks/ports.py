@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -12,8 +13,9 @@ from domain.core.paging import Page, PageRequest
 from domain.core.transaction import UserTransaction
 from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
-from domain.journal.ports import OutboxTransaction
+from domain.journal.ports import EventRef, OutboxTransaction
 from domain.journal.signals import SignalTransaction
+from domain.webhooks.loops import Delivered, LoopBrake
 from domain.webhooks.model import (
     Attempt,
     Delivery,
@@ -314,11 +316,60 @@ class DeliveryPipeline(Protocol):
         """Remove up to `limit` ended deliveries scheduled before `cutoff`, with their attempts; return how many."""
 
 
+class Loops(Protocol):
+    """Echoes among events, and the brakes that hold them. A held event counts as fanned out, without deliveries."""
+
+    def delivered(
+        self, tenant_id: UUID, digests: Collection[int], event_ids: Collection[str], *, since: datetime
+    ) -> Mapping[int | str, Sequence[Delivered]]:
+        """Return, by mark, what was fanned out to webhooks of events stored after `since`; nothing of what is held."""
+
+    def going_round(self, tenant_id: UUID, since: datetime) -> Counter[str]:
+        """Return how many events of each type with 8 laps or more were fanned out or held since then."""
+
+    def note_laps(self, laps: Mapping[EventRef, int]) -> None: ...
+
+    def hold(self, refs: Collection[EventRef], at: datetime) -> None: ...
+
+    def of_types(self, tenant_id: UUID, event_types: Collection[str]) -> dict[str, LoopBrake]:
+        """Return the brakes of these types by type, and those of the tenant that let an event pass to see more."""
+
+    def get(self, tenant_id: UUID, loop_brake_id: UUID) -> LoopBrake:
+        """Return a brake. Raises NotFound."""
+
+    def save(self, brake: LoopBrake) -> None:
+        """Store a brake, new or not."""
+
+    def page(self, tenant_id: UUID, page: PageRequest) -> Page[LoopBrake]:
+        """Return the brakes with how many events each holds: those that hold first, then the latest."""
+
+    def unsettled(self) -> list[LoopBrake]:
+        """Return the brakes of all tenants that wait for a decision, and released ones whose events are still held."""
+
+    def let_one_pass(self, brake: LoopBrake, now: datetime) -> tuple[LoopBrake, list[EventRef]]:
+        """Let the first event held be fanned out again; return the brake, which names it, and the event."""
+
+    def let_go(self, tenant_id: UUID, event_type: str, now: datetime, limit: int) -> list[EventRef]:
+        """Let up to `limit` events held be fanned out again, and be taken for echoes no more; return them."""
+
+    def discard(self, tenant_id: UUID, event_type: str) -> None:
+        """Leave the events held without deliveries for good."""
+
+
 class PipelineTransaction(OutboxTransaction, AuditTransaction, SignalTransaction, Protocol):
     """The transaction of one step of the delivery pipeline, which sees all tenants."""
 
     @property
     def pipeline(self) -> DeliveryPipeline: ...
+    @property
+    def loops(self) -> Loops: ...
+
+
+class LoopTransaction(AuditTransaction, Protocol):
+    """The transaction of a brake's next state."""
+
+    @property
+    def loops(self) -> Loops: ...
 
 
 class WebhookTransaction(AuditTransaction, UserTransaction, Protocol):

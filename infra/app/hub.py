@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from domain.integrations.connection import Catalogue
     from domain.integrations.ports import AccessTokens, OpenHttp
     from domain.journal.audit_heads import Checkpoints, HeadSigner
+    from domain.journal.hops import HopKey
     from domain.journal.ports import EventRef
     from domain.journal.usage import UsageCounts
     from domain.monitoring.alerts.ports import DeadLetterCounts, Notifier
@@ -200,6 +201,12 @@ class Hub:
         from infra.audit_signing import SecretStoreSigner
 
         return SecretStoreSigner(self.secrets)
+
+    @once
+    def hop_key(self) -> HopKey:
+        from infra.hop_key import SecretStoreHopKey
+
+        return SecretStoreHopKey(self.secrets)
 
     @once
     def checkpoints(self) -> Checkpoints:

@@ -10,6 +10,7 @@ from domain.incoming.retry import IncomingRetries
 from domain.incoming.service import IncomingCleanup, IncomingService
 from domain.integrations.connection import ConnectionCache
 from domain.integrations.lifecycle import Lifecycle
+from domain.journal.hops import HopCounter
 from domain.sync.dispatch import PushedSyncs
 from infra.app.hub import Hub, builds
 
@@ -28,6 +29,7 @@ def incoming_receiver(hub: Hub) -> IncomingReceiver:
         hub.catalogue,
         lifecycle=hub.use(Lifecycle),
         clock=hub.clock,
+        hops=hub.use(HopCounter),
         on_accepted=hub.use(PushedSyncs).request,
     )
 

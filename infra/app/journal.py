@@ -7,6 +7,7 @@ from datetime import timedelta
 from domain.journal.audit_log import AuditService
 from domain.journal.audit_signing import AuditHeads
 from domain.journal.event_types import ReservedTypes, reserved_types
+from domain.journal.hops import HopCounter
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
 from domain.journal.usage import TenantUsageService, UsageMeter
@@ -23,12 +24,18 @@ def event_service(hub: Hub) -> EventService:
         hub.ids,
         max_bytes=hub.settings.event_max_bytes,
         reserved=hub.use(ReservedTypes),
+        hops=hub.use(HopCounter),
     )
 
 
 @builds
 def reserved(hub: Hub) -> ReservedTypes:
     return reserved_types(hub.catalogue.providers)
+
+
+@builds
+def hop_counter(hub: Hub) -> HopCounter:
+    return HopCounter(hub.hop_key)
 
 
 @builds

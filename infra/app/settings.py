@@ -174,6 +174,11 @@ class Settings(BaseSettings):
     delivery_lease_margin_seconds: int = Field(
         30, ge=5, description="Seconds a delivery's lease outlasts its timeout"
     )
+    loop_echoes_per_minute: int = Field(
+        100,
+        ge=0,
+        description="Events a minute of one type that went round 8 times before they are held as a loop; 0: never",
+    )
     event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
     request_max_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="Bytes of the largest request body, a batch of events"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from domain.journal.event_types import ReservedTypes
+from domain.journal.hops import HopCounter
 from domain.journal.outbox import EventService
 from domain.monitoring.alerts.intake import DisabledWebhooks
 from domain.sync.dispatch import InitialSyncs
 from domain.webhooks.deliver import DeliveryEngine, DeliveryLimits
 from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.fan_out import FanOut
+from domain.webhooks.loop_brake import LoopService, LoopWatch
 from domain.webhooks.record import DisableLimits, ResultRecorder
 from domain.webhooks.service import EndpointVerifier, WebhookLimits, WebhookService
 from domain.webhooks.sweep import DeliveryCleanup, RetryProcessor
@@ -31,6 +33,8 @@ def fan_out(hub: Hub) -> FanOut:
         hub.clock,
         hub.ids,
         events=hub.use(EventService),
+        loops=LoopWatch(hub.queue, hub.ids, most_a_minute=hub.settings.loop_echoes_per_minute),
+        brakes=hub.use(LoopService),
         expiry=_expiry(hub.settings),
         consumers=[InitialSyncs(hub.queue).consume, DisabledWebhooks(hub.queue).consume],
         tracer=hub.tracer,
@@ -67,6 +71,7 @@ def delivery_engine(hub: Hub) -> DeliveryEngine:
         pacer=Pacer(hub.tables, hub.clock),
         recorder=hub.use(ResultRecorder),
         limits=limits,
+        hops=hub.use(HopCounter),
         tracer=hub.tracer,
     )
 
@@ -84,6 +89,11 @@ def delivery_service(hub: Hub) -> DeliveryService:
         event_max_bytes=hub.settings.event_max_bytes,
         reserved=hub.use(ReservedTypes),
     )
+
+
+@builds
+def loop_service(hub: Hub) -> LoopService:
+    return LoopService(hub.transactions, hub.queue, hub.clock)
 
 
 @builds

@@ -45,6 +45,7 @@ from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
 from infra.sql.tenants.repository import SqlUsers
 from infra.sql.webhooks.deliveries import SqlDeliveries
+from infra.sql.webhooks.loops import SqlLoops
 from infra.sql.webhooks.pipeline import SqlDeliveryPipeline
 from infra.sql.webhooks.repository import SqlWebhooks
 
@@ -83,6 +84,7 @@ class SqlTransaction:
     webhooks = _over(SqlWebhooks)
     deliveries = _over(SqlDeliveries)
     pipeline = _over(SqlDeliveryPipeline)
+    loops = _over(SqlLoops)
     signals = _over(SqlSignals)
     usage = _over(SqlTenantUsages)
     metrics = _over(SqlMetrics)

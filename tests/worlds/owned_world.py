@@ -47,6 +47,7 @@ from domain.sync.job_runs import JobRuns
 from domain.sync.model import BatchState
 from domain.webhooks.deliver import DeliveryEngine
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage, FanOut
+from domain.webhooks.loops import LoopBrake, LoopState
 from functions.http.openapi.document import document
 from infra.app.build import build, serving
 from infra.authentication.development import mint_token
@@ -337,13 +338,16 @@ class OwnedWorld:
             Expectation(355.0, 300.0, 420.0),
             17.5,
         )
+        brake = LoopBrake(ids.new(), TENANT, MARK, LoopState.Confirmed, now, now)
         with self.hub.transactions.write() as tx:
+            tx.loops.save(brake)
             tx.alerts.add(TENANT, alert)
             tx.anomalies.add(TENANT, anomaly)
             tx.integration_logs.append(
                 [IntegrationLog(ids.new(), self.integration_id, LogLevel.Error, MARK, now)]
             )
             tx.commit()
+        self.ids["loops/id"] = str(brake.loop_brake_id)
         self.ids["alerts/id"], self.ids["insights/anomalies/id"] = (
             str(alert.alert_id),
             str(anomaly.anomaly_id),

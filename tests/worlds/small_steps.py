@@ -38,6 +38,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "domain.sync.importing": ("SWEEP_RECORDS",),
     "domain.sync.record_service": ("CHUNK",),
     "domain.webhooks.fan_out": ("EVENTS_PER_TRANSACTION", "EVENTS_PER_LOOK"),
+    "domain.webhooks.loop_brake": ("RELEASED_PER_TRANSACTION",),
     "domain.webhooks.sweep": ("PER_TRANSACTION", "DELETED_PER_TRANSACTION"),
     "infra.rotate_data_key": ("BATCH",),
     "infra.sql.privacy.personal_data": ("OWNERS",),

@@ -19,6 +19,7 @@ from infra.sql.transaction import SqlTransaction
 from tests.worlds import (
     sql_drive_alerts,
     sql_drive_anomalies,
+    sql_drive_loops,
     sql_drive_metrics,
     sql_drive_privacy,
     sql_drive_recommendations,
@@ -44,6 +45,7 @@ REPOSITORIES = (
     *sql_drive_alerts.REPOSITORIES,
     *sql_drive_signals.REPOSITORIES,
     *sql_drive_usage.REPOSITORIES,
+    *sql_drive_loops.REPOSITORIES,
     *sql_drive_metrics.REPOSITORIES,
     *sql_drive_privacy.REPOSITORIES,
     *sql_drive_anomalies.REPOSITORIES,
@@ -105,6 +107,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         **sql_drive_alerts.calls(world),
         **sql_drive_signals.calls(world),
         **sql_drive_usage.calls(world),
+        **sql_drive_loops.calls(world),
         **sql_drive_metrics.calls(world),
         **sql_drive_privacy.calls(world),
         **sql_drive_anomalies.calls(world),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.core.permissions import PERMISSIONS
+from domain.core.ports import IdGenerator
 from domain.core.principal import Principal
 from domain.journal.events import RaiseEvent
 from domain.journal.occurrences import ALERTS_QUEUE
@@ -60,11 +61,13 @@ class WebhookWorld:
         any_2xx: bool = False,
         linger: float = 0.3,
         settings: Mapping[str, Any] | None = None,
+        ids: IdGenerator | None = None,
         **adapters: Any,
     ) -> None:
         self.linger = linger
         new_database(home)
-        self.clock, self.ids, self.cipher = FakeClock(), SequentialIds(), PlainCipher()
+        self.clock, self.cipher = FakeClock(), PlainCipher()
+        self.ids: IdGenerator = ids or SequentialIds()
         self.queue, self.receivers = MemoryQueue(self.clock), Receivers(self.clock)
         self.database, self.realtime = FlakyDatabase(home), HeardRealtime()
         self.hub = build(

@@ -87,6 +87,14 @@ var rules = [
     minutes: 5
   }
   {
+    name: 'event-loop'
+    description: 'Events go round in a loop between the hub and a receiver'
+    severity: 1
+    query: '${lines} | where said == "alert" and tostring(line.alert.kind) == "event-loop"'
+    threshold: 0
+    minutes: 5
+  }
+  {
     name: 'unreadable-message'
     description: 'A message of a queue could not be understood'
     severity: 3

@@ -52,6 +52,7 @@ _BY_STANDING = (
     AlertKind.IntegrationHealth,
     AlertKind.IntegrationMoved,
     AlertKind.SyncFailed,
+    AlertKind.EventLoop,
     AlertKind.SecurityViolation,
     AlertKind.UnreadableMessage,
 )

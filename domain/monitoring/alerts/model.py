@@ -21,6 +21,7 @@ class AlertKind(StrEnum):
     KeyAnomaly = "key-anomaly"
     Anomaly = "anomaly"
     IntegrationMoved = "integration-moved"
+    EventLoop = "event-loop"
     SecurityViolation = "security-violation"
     DeadLetters = "dead-letters"
     RateLimitStoreDown = "rate-limit-store-down"

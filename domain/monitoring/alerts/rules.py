@@ -51,6 +51,7 @@ RULES: Mapping[AlertKind, AlertRule] = {
         AlertRule(_K.KeyAnomaly, "An API key is used unusually", _S.Warning, 130, reopens_minutes=_A_DAY),
         AlertRule(_K.Anomaly, "Something is unusual", _S.Warning, 130, reopens_minutes=_A_DAY),
         AlertRule(_K.IntegrationMoved, "Secrets of an integration go elsewhere", _S.Critical, 0),
+        AlertRule(_K.EventLoop, "Events go round in a loop", _S.Critical, 0),
         AlertRule(
             _K.SecurityViolation,
             "Something that security forbids was tried",
@@ -194,7 +195,10 @@ def _of_subject(kind: AlertKind) -> Callable[[Occurrence, dict[str, Any]], Alert
 
 
 #: Occurrences that say that the cause of an alert is gone.
-RECOVERIES: Mapping[str, AlertKind] = {"audit-intact": AlertKind.SecurityViolation}
+RECOVERIES: Mapping[str, AlertKind] = {
+    "audit-intact": AlertKind.SecurityViolation,
+    "event-loop-over": AlertKind.EventLoop,
+}
 
 _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
     "integration-suspended": _of_integration(Severity.Critical),
@@ -206,6 +210,7 @@ _READERS: Mapping[str, Callable[[Occurrence, dict[str, Any]], AlertFinding]] = {
     "webhook-disabled": _of_disabled_webhook,
     "key-anomaly": _of_subject(AlertKind.KeyAnomaly),
     "anomaly": _of_subject(AlertKind.Anomaly),
+    "event-loop": _of_subject(AlertKind.EventLoop),
     "security-violation": _of_subject(AlertKind.SecurityViolation),
     "rate-limit-store-down": _of_subject(AlertKind.RateLimitStoreDown),
     "unreadable-message": _of_subject(AlertKind.UnreadableMessage),

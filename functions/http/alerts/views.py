@@ -32,6 +32,7 @@ KindName = Literal[
     "key-anomaly",
     "anomaly",
     "integration-moved",
+    "event-loop",
     "security-violation",
     "dead-letters",
     "rate-limit-store-down",

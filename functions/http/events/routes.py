@@ -10,6 +10,7 @@ from domain.core.permissions import EVENTS_WRITE
 from domain.core.tracing import SpanKind, queue_attributes
 from domain.journal.event_types import ReservedTypes
 from domain.journal.events import RaiseEvent, RaiseEvents
+from domain.journal.hops import HOPS_HEADER
 from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService
 from domain.journal.raising import read_raised
 from functions.http.kit.bodies import RAISED
@@ -42,14 +43,17 @@ def list_reserved_types(call: Call) -> ApiResponse:
     return ApiResponse(ReservedTypesView(names=list(reserved.names), prefixes=list(reserved.prefixes)))
 
 
-@events.post(body=(RaiseEvent, RaiseEvents), body_limit=RAISED, response=AcceptedView, status=202)
+@events.post(
+    body=(RaiseEvent, RaiseEvents), body_limit=RAISED, response=AcceptedView, status=202, refusals=(409,)
+)
 def raise_events(call: Call) -> ApiResponse:
     """Raise events.
 
     One event, or `{"events": [...]}` with up to 1,000; either all are stored or none. Raising is idempotent on
     `id`. Each payload may be up to 1 MiB (BR-WH-08), all of the body up to 8 MiB. The
     [reserved types](#operation/list_reserved_types) are refused as `reserved-type`, and what `occurredAt` puts more
-    than a day ahead."""
+    than a day ahead. Whoever raises an event because of a delivery passes the delivery's header `webhook-hops` on:
+    what was delivered eight times in a row is refused as a loop."""
     payload_at_most = hub().settings.event_max_bytes
     events, in_batch = call.read(partial(read_raised, payload_at_most=payload_at_most))
     with hub().tracer.span(
@@ -59,7 +63,13 @@ def raise_events(call: Call) -> ApiResponse:
         attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "send", count=len(events)),
     ) as sending:
         traceparent = sending.traceparent or call.trace.header
-        accepted = use(EventService).accept(call.principal, events, traceparent, in_batch=in_batch)
+        accepted = use(EventService).accept(
+            call.principal,
+            events,
+            traceparent,
+            in_batch=in_batch,
+            hops=call.request.headers.get(HOPS_HEADER),
+        )
     return ApiResponse(
         AcceptedView(
             accepted=accepted.accepted, duplicates=accepted.duplicates, event_ids=list(accepted.event_ids)

@@ -134,7 +134,7 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
         body_limit=INCOMING,
         response=ReceiptView,
         status=202 if method == "POST" else 200,
-        refusals=(401, 403, 413) if method == "POST" else (401, 403),
+        refusals=(401, 403, 409, 413) if method == "POST" else (401, 403),
     )
 
 

@@ -46,6 +46,17 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The API key is not valid before its `notBefore`, which `detail` shows.",
         "Wait until then, or use another key.",
     ),
+    "too-many-hops": ProblemCode(
+        409,
+        "The hub delivered what led to this eight times in a row, each time because of the delivery before: it is "
+        "taken for a loop. `webhook-hops` counts it.",
+        "Find the receiver that sends deliveries back to the hub, and let it leave out what came from there.",
+    ),
+    "not-held": ProblemCode(
+        409,
+        "The hub holds no events of this type as a loop.",
+        "Read the loops again: the hub may have found out that it is none.",
+    ),
     "bad-signature": ProblemCode(
         401,
         "The signature of an incoming webhook is missing, wrong, or more than 5 minutes old; see `detail`.",

@@ -35,6 +35,9 @@ EVENT_COLUMNS = (
     _e.Origin,
     _e.OriginProvider,
     _e.OriginIntegrationId,
+    _e.Hops,
+    _e.Digest,
+    _e.CreatedAt,
 )
 # inline: nobody asks for the new Sequence
 _INSERT = insert(domain_events).inline()
@@ -82,8 +85,9 @@ _NOT_ANNOUNCED = (
 
 
 def event_of_row(row: Sequence[Any]) -> DomainEvent:
-    *fields, kind, provider, integration_id = row
-    return DomainEvent(*fields, origin=origin_of(kind, provider, integration_id))
+    *fields, kind, provider, integration_id, hops, digest, at = row
+    origin = origin_of(kind, provider, integration_id)
+    return DomainEvent(*fields, origin=origin, hops=hops, digest=digest, accepted_at=at)
 
 
 def origin_of(
@@ -139,6 +143,8 @@ class SqlOutbox:
                     **_origin_values(event.origin),
                     "AnnouncedAt": now,
                     "FannedOutAt": fanned_out_at,
+                    "Hops": event.hops,
+                    "Digest": event.digest,
                     "CreatedAt": now,
                 }
                 for event in fresh
@@ -160,7 +166,7 @@ class SqlOutbox:
             return up_to_bytes(events, most_bytes)
 
     def _pending(self, refs: Sequence[EventRef]) -> Generator[DomainEvent, None, None]:
-        for tenant, ids in _by_tenant(refs).items():
+        for tenant, ids in by_tenant(refs).items():
             yield from events_of(self._connection, tenant, ids, pending=True)
 
     def pending_about(
@@ -176,7 +182,7 @@ class SqlOutbox:
     def mark_fanned_out(self, refs: Sequence[EventRef], at: datetime) -> set[EventRef]:
         return {
             EventRef(tenant, event_id)
-            for tenant, ids in _by_tenant(refs).items()
+            for tenant, ids in by_tenant(refs).items()
             for chunk in chunks(ids)
             for event_id in self._connection.execute(
                 _FANNED_OUT, {"tenant": tenant, "ids": chunk, "at": at}
@@ -184,7 +190,7 @@ class SqlOutbox:
         }
 
     def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
-        for tenant, ids in _by_tenant(refs).items():
+        for tenant, ids in by_tenant(refs).items():
             for chunk in chunks(ids):
                 self._connection.execute(_NOT_ANNOUNCED, {"tenant": tenant, "ids": chunk, "at": since})
 
@@ -207,7 +213,7 @@ class SqlOutbox:
     def _unknown(self, events: Sequence[DomainEvent]) -> list[DomainEvent]:
         known: set[tuple[UUID, str]] = set()
         refs = [EventRef(event.tenant_id, event.event_id) for event in events]
-        for tenant, ids in _by_tenant(refs).items():
+        for tenant, ids in by_tenant(refs).items():
             for chunk in chunks(ids):
                 found = self._connection.execute(_KNOWN, {"tenant": tenant, "ids": chunk}).scalars()
                 known.update((tenant, event_id) for event_id in found)
@@ -230,7 +236,8 @@ def _origin_values(origin: EventOrigin | None) -> dict[str, Any]:
     }
 
 
-def _by_tenant(refs: Sequence[EventRef]) -> dict[UUID, list[str]]:
+def by_tenant(refs: Sequence[EventRef]) -> dict[UUID, list[str]]:
+    """Return the ids of each tenant."""
     grouped: dict[UUID, list[str]] = {}
     for ref in refs:
         grouped.setdefault(ref.tenant_id, []).append(ref.event_id)

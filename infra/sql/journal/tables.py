@@ -131,11 +131,19 @@ domain_events = Table(
     Column("OriginIntegrationId", Guid),
     Column("AnnouncedAt", Utc, nullable=False),
     Column("FannedOutAt", Utc),
+    Column("Hops", Integer, nullable=False, server_default=_ZERO),
+    Column("Laps", Integer, nullable=False, server_default=_ZERO),
+    Column("Digest", BigInteger),
+    Column("HeldAt", Utc),
     created_at(),
     UniqueConstraint("TenantId", "EventId", name="UQ_DomainEvent_Id"),
     # The outbox: what is committed and not yet fanned out.
     filtered("IX_DomainEvent_Outbox", "AnnouncedAt", where="FannedOutAt IS NULL"),
     Index("IX_DomainEvent_CreatedAt", "CreatedAt"),
+    # What may be repeated, by its data; what goes round; and what a loop's brake holds.
+    filtered("IX_DomainEvent_Digest", "TenantId", "Digest", "CreatedAt", where="Digest IS NOT NULL"),
+    filtered("IX_DomainEvent_Laps", "TenantId", "FannedOutAt", "EventType", where="Laps >= 8"),
+    filtered("IX_DomainEvent_Held", "TenantId", "EventType", "Sequence", where="HeldAt IS NOT NULL"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
 
+from domain.webhooks.loops import LoopState
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
 from infra.sql.columns import clustered, created_at, filtered, integration, metadata, scattered_key, user
 from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
@@ -137,4 +138,21 @@ webhook_delivery_attempts = Table(
     Column("ResponseHeaders", Text),
     scattered_key("WebhookDeliveryId", "AttemptNumber"),
     clustered("IX_WebhookAttempt_Started", "StartedAt"),
+)
+
+# Event types of which what goes round in a loop is held, or was.
+loop_brakes = Table(
+    "LoopBrakes",
+    metadata,
+    Column("LoopBrakeId", Guid, primary_key=True),
+    Column("TenantId", Guid, nullable=False),
+    Column("EventType", Exact(100), nullable=False),
+    Column("State", Enum(LoopState), nullable=False),
+    Column("Since", Utc, nullable=False),
+    Column("LastSeenAt", Utc, nullable=False),
+    Column("Trips", Integer, nullable=False),
+    Column("Unprovoked", Integer, nullable=False),
+    Column("ProbeEventId", Exact(100)),
+    Column("TrustedUntil", Utc),
+    UniqueConstraint("TenantId", "EventType", name="UQ_LoopBrake_Type"),
 )

@@ -35,6 +35,11 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "outbox.mark_fanned_out": ("sqlite_autoindex_DomainEvents_",),
     "outbox.unannounced": ("IX_DomainEvent_Outbox",),
     "outbox.delete_before": ("IX_DomainEvent_CreatedAt", "sqlite_autoindex_WebhookDeliveries_"),
+    "loops.hold": ("sqlite_autoindex_DomainEvents_",),
+    "loops.note_laps": ("sqlite_autoindex_DomainEvents_",),
+    "loops.let_go": ("IX_DomainEvent_Held",),
+    "loops.let_one_pass": ("IX_DomainEvent_Held",),
+    "loops.discard": ("IX_DomainEvent_Held",),
     "usage.add": ("sqlite_autoindex_TenantUsage_",),
     "usage.page": ("sqlite_autoindex_TenantUsage_",),
     "usage.totals": ("sqlite_autoindex_TenantUsage_",),
@@ -154,6 +159,23 @@ def test_events_of_a_line_are_looked_for_among_those_that_are_pending(
     [call] = driven["outbox.pending_about"]
     for _, steps in _plans(full_world, call):
         assert steps[0] == "SEARCH DomainEvents USING INDEX IX_DomainEvent_Outbox (AnnouncedAt>?)", steps
+
+
+def test_what_an_event_repeats_and_what_goes_round_is_found_by_an_index(
+    full_world: SqlWorld, driven: dict[str, list[Callable[[SqlTransaction], object]]]
+) -> None:
+    [call] = driven["loops.delivered"]
+    first = [steps[0] for _, steps in _plans(full_world, call)]
+    by_digest = (
+        "SEARCH DomainEvents USING INDEX IX_DomainEvent_Digest (TenantId=? AND Digest=? AND CreatedAt>?)"
+    )
+    by_id = "SEARCH DomainEvents USING INDEX sqlite_autoindex_DomainEvents_1 (TenantId=? AND EventId=?)"
+    assert set(first) == {by_digest, by_id}, first
+    [call] = driven["loops.going_round"]
+    [(_, steps)] = _plans(full_world, call)
+    assert steps[0] == "SEARCH DomainEvents USING INDEX IX_DomainEvent_Laps (TenantId=? AND FannedOutAt>?)", (
+        steps
+    )
 
 
 def test_checks_of_a_provider_are_read_from_a_few_of_its_integrations(full_world: SqlWorld) -> None:

@@ -16,7 +16,7 @@ import pytest
 from domain.apikeys.expiry import KeyExpiry
 from domain.apikeys.model import CreateApiKey, RotateApiKey, UpdateApiKey
 from domain.apikeys.service import ApiKeyService
-from domain.core.errors import DomainError
+from domain.core.errors import Conflict, DomainError
 from domain.core.paging import PageRequest
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
@@ -34,6 +34,7 @@ from domain.integrations.commands import (
 from domain.integrations.credentials import CredentialService
 from domain.integrations.lifecycle import Lifecycle
 from domain.integrations.service import IntegrationTester
+from domain.journal.hops import HopCounter
 from domain.journal.signals import SubjectKind, hour_of
 from domain.monitoring.alerts.service import AcknowledgeAlert, ChangeAlertRule, ResolveAlert
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Expectation, Metric
@@ -49,6 +50,8 @@ from domain.sync.record_service import PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
 from domain.sync.service import SyncService
+from domain.webhooks.loop_brake import LoopService, ReleaseLoop
+from domain.webhooks.loops import LoopBrake, LoopState
 from domain.webhooks.model import Replay, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.ports import DeliveryFilter
 from infra.app.build import build
@@ -58,7 +61,7 @@ from tests.fixtures.oauth_server import OAuthServer
 from tests.worlds.alert_world import AlertWorld
 from tests.worlds.apikey_world import ApiKeyWorld
 from tests.worlds.audit_trail import AuditTrail, Expected
-from tests.worlds.builders import RECEIVER, TENANT, USER, FakeClock, MemoryQueue, answer, new_database
+from tests.worlds.builders import RECEIVER, START, TENANT, USER, FakeClock, MemoryQueue, answer, new_database
 from tests.worlds.incoming_world import seed, signed_by_stripe, stripe_event
 from tests.worlds.integration_world import GOOD_KEY, OTHER_KEY, IntegrationWorld
 from tests.worlds.oauth_world import OWNER, OAuthWorld
@@ -77,13 +80,14 @@ _ACTIONS = {
         *("records-changed", "resumed", "scheduled"),
     },
     "event": {"refused"},
-    "incoming": {"retried", "updated", "url-rotated"},
+    "incoming": {"refused", "retried", "updated", "url-rotated"},
     "integration": {
         *("activated", "authorization-failed", "authorization-withdrawn", "authorized", "change-refused"),
         "created",
         *("credentials-rotated", "disconnected", "failed", "mapping-changed", "not-resumed", "pending"),
         *("refused", "resumed", "reviewed", "suspended", "updated", "validating"),
     },
+    "loop": {"released"},
     "privacy": {"allowed", "erased", "erasure-requested", "exported"},
     "recommendation": {"applied", "dismissed", "reopened"},
     "webhook": {
@@ -359,6 +363,12 @@ async def test_each_act_on_an_inbox_leaves_its_entry(tmp_path: Path) -> None:
     target = webhook.incoming_webhook_id
     await hub.use(IncomingRetries).retry(owner, id_, target, None)
     trail.leaves(Expected("incoming.retried", target, {"attempts": 1}, {"attempts": 2}))
+    request = _from_stripe(id_, clock)
+    header = hub.use(HopCounter).header(8, clock.now())
+    again = replace(request, headers={**request.headers, "webhook-hops": header})
+    with pytest.raises(Conflict):
+        await hub.use(IncomingReceiver).receive(id_, again, Caller(None, "203.0.113.9"))
+    trail.leaves(Expected("incoming.refused", id_, None, {"hops": 8}, by_hub=True))
     service.rotate(owner, id_, RotateIncomingUrl())
     trail.leaves(Expected("incoming.url-rotated", id_, {"rotatedAt": None}, {}))
     hub.database.close()
@@ -465,3 +475,18 @@ async def test_an_entry_names_the_key_and_the_request_that_acted(tmp_path: Path)
     assert (row.actor_user_id, row.actor_key_id) == (by.user_id, maker)
     assert (row.request_id, row.trace_id, row.ip_address) == ("request-1", "ab" * 16, "192.0.2.1")
     assert (row.target_type, row.target_id) == ("apikey", str(key.api_key_id))
+
+
+async def test_a_loop_that_is_released_leaves_its_entry(tmp_path: Path) -> None:
+    world = WebhookWorld(tmp_path)
+    brake = LoopBrake(world.ids.new(), TENANT, "Ping", LoopState.Confirmed, world.clock.now(), START)
+    with world.transactions.write() as tx:
+        tx.loops.save(brake)
+        tx.commit()
+    trail = AuditTrail(world.hub, world.principal)
+    command = ReleaseLoop(held="discard", trust_hours=2)
+    world.hub.use(LoopService).release(world.principal, brake.loop_brake_id, command)
+    after = {"state": "Released", "held": "discard", "trustHours": 2}
+    trail.leaves(Expected("loop.released", brake.loop_brake_id, {"state": "Confirmed"}, after))
+    world.close()
+    assert trail.seen == _of("loop")

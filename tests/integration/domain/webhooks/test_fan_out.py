@@ -293,6 +293,7 @@ async def test_more_events_than_one_transaction_takes_are_all_fanned_out(world: 
     for _ in range(6):
         for _ in range(100):
             world.raise_event()
+    world.clock.advance(seconds=1)
     messages = world.queue.take(DOMAIN_EVENTS_QUEUE)
     assert world.fan_out.handle([(message.body, "m") for message in messages]) == 600
     queued = [
