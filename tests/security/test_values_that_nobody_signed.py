@@ -94,7 +94,7 @@ def _alterations(genuine: Genuine) -> Iterator[dict[str, Any]]:
             for value in ("forged", f"{headers[name]}, forged", f"{headers[name]}1", f"0{headers[name]}", ""):
                 yield {"headers": {**headers, name: value}}
     for name in headers:
-        for blank in ("\xa0", "\x85", "\x1c", " ", "\t"):
+        for blank in (" ", "\t") if genuine.known else (" ", "\t", "\xa0", "\x85", "\x1c"):
             yield {"headers": {**headers, name: f"{blank}{headers[name]}{blank}"}}
     yield {"url": f"{genuine.url}{'&' if '?' in genuine.url else '?'}{_QUERY}"}
     yield {"method": "GET"}
@@ -180,13 +180,17 @@ def _here(desk: Desk, **scheme: Any) -> Any:
     return seed(desk.hub, tenant=TENANT, user=USER, provider="REST", configuration=configuration)
 
 
-@pytest.mark.parametrize("blank", ["\xa0", "\x85", "\x1f", "\t"])
+@pytest.mark.parametrize("blank", ["\xa0", "\x85", "\x1f", "\u2003", "\t", " "])
 def test_a_captured_request_is_no_new_event_with_a_blank_behind_its_id(desk: Desk, blank: str) -> None:
     there = _here(desk, scheme="hmac", template="{id}.{body}", idHeader="X-Id")
     headers = {**JSON, "x-signature": _signed(b"evt-1." + BODY), "x-id": "evt-1"}
     assert desk.receive(Signed(BODY, headers), to=there).accepted == 1
-    again = desk.receive(Signed(BODY, {**headers, "x-id": f"evt-1{blank}"}), to=there)
-    assert (again.accepted, again.duplicates) == (0, 1)
+    again = Signed(BODY, {**headers, "x-id": f"evt-1{blank}"})
+    if blank in " \t":  # HTTP allows them around every value
+        assert desk.receive(again, to=there).duplicates == 1
+        return
+    with pytest.raises(Unauthenticated, match="plain"):
+        desk.receive(again, to=there)
 
 
 @pytest.mark.parametrize(

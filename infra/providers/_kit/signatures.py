@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 TOLERANCE_SECONDS = 300
+#: Others belong to a value, where `str.strip` would cut them off.
+BLANKS = " \t"
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512", "md5"]
 Encoding = Literal["hex", "base64"]
@@ -38,8 +40,10 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", re.ASCII)
 
 
 def required_header(headers: Mapping[str, str], name: str) -> str:
-    """Return the header's value without surrounding blanks. Refuses a missing or empty one. `name` in any case."""
-    value = headers.get(name.lower(), "").strip()
+    """Return the header's value without the blanks that HTTP allows around it (RFC 9110 section 5.6.3).
+
+    Refuses a missing or empty one. `name` in any case."""
+    value = headers.get(name.lower(), "").strip(BLANKS)
     if not value:
         raise SignatureRefused(f"The header {name} is missing.")
     return value

@@ -15,6 +15,7 @@ from domain.providers.contract import IncomingAnswer, IncomingRequest, ProviderF
 from infra.providers._kit.contents import events_of, read_in_parts, read_json
 from infra.providers._kit.event_grid import event_grid_answer, event_grid_secret
 from infra.providers._kit.signatures import (
+    BLANKS,
     check_basic,
     check_equal,
     check_github,
@@ -89,7 +90,7 @@ def declared_answer(configuration: CustomRestConfiguration, request: IncomingReq
         answer = json.dumps({"challenge": value["challenge"]}).encode()
         return IncomingAnswer(body=answer, content_type="application/json")
     preset = _PRESETS.get(declared.scheme, _NO_PRESET)
-    named = request.headers.get((declared.id_header or preset.id_header).lower(), "").strip()
+    named = request.headers.get((declared.id_header or preset.id_header).lower(), "").strip(BLANKS)
     ids = _Ids(signed_id, plain_id(named) if named and not signed_id else None)
     if isinstance(value, list) and 0 < len(value) <= _ELEMENTS_MAX:
         elements = (
