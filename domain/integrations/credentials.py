@@ -227,10 +227,12 @@ class CredentialService:
                     probe_after=now.probe_after if after.suspension == now.suspension else None,
                 )
             saved = self._changes.save(tx, now, after, action, principal=principal, changed=changed)
-            if replacement is not None and replacement.moved and was_active(before):
+            is_told = replacement is not None and bool(replacement.moved) and was_active(before)
+            if replacement is not None and is_told:
                 self._changes.tell_moved(tx, saved, replacement.moved, principal)
             tx.commit()
-        self._occurrences.flush()
+        if is_told:
+            self._occurrences.flush()
         if saved.secret_name != before.secret_name:
             self._credential_store.discard(before.secret_name)
         return saved

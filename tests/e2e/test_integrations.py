@@ -113,6 +113,10 @@ def test_the_life_of_an_integration_and_no_secret_at_rest_in_clear__BR_IM_06_07(
         shown = made["configuration"] | {"healthPath": "/you"}
         status, changed = ask("PUT", one, {"configuration": shown, "name": "Renamed"}, if_match="*")
         assert (status, changed["configuration"]["healthPath"], changed["name"]) == (200, "/you", "Renamed")
+        moved = {"configuration": shown | {"baseUrl": "https://elsewhere.example"}}
+        status, refused = ask("PUT", one, moved)
+        assert (status, refused["code"]) == (422, "secrets-needed") and "baseUrl" in refused["detail"]
+        assert [error["pointer"] for error in refused["errors"]] == ["/configuration/apiKey"]
         assert ask("PUT", one, {"name": "x"}, if_match='"1"')[0] == 412
         credentials = {"credentials": {"apiKey": SECOND, "webhookSecret": HOOK}}
         assert ask("PUT", f"{one}/credentials", credentials)[0] == 200
