@@ -6,7 +6,22 @@ targetScope = 'subscription'
 @maxLength(12)
 param environmentName string
 
+// Those with Flex Consumption, availability zones and a pair that backups of the database are copied to.
 @description('Region of every resource')
+@allowed([
+  'australiaeast'
+  'eastasia'
+  'eastus'
+  'eastus2'
+  'northeurope'
+  'southcentralus'
+  'southeastasia'
+  'swedencentral'
+  'uksouth'
+  'westeurope'
+  'westus2'
+])
+@metadata({ azd: { type: 'location' } })
 param location string
 
 @description('prod keeps more, scales further and protects secrets from purging; chosen once for an environment')

@@ -415,3 +415,31 @@ def test_compose_mounts_what_is_there() -> None:
     assert {"servicebus", "sql", "azurite"} <= set(document["services"])
     [mount] = document["services"]["servicebus"]["volumes"]
     assert (ROOT / "deploy" / "emulators" / mount.split(":")[0]).is_file()
+
+
+#: https://learn.microsoft.com/azure/reliability/regions-list: regions with zones, and their pairs.
+PAIRS = {
+    "australiaeast": "australiasoutheast",
+    "eastasia": "southeastasia",
+    "eastus": "westus",
+    "eastus2": "centralus",
+    "northeurope": "westeurope",
+    "southcentralus": "northcentralus",
+    "southeastasia": "eastasia",
+    "swedencentral": "swedensouth",
+    "uksouth": "ukwest",
+    "westeurope": "northeurope",
+    "westus2": "westcentralus",
+}
+
+
+def test_a_region_has_zones_and_a_pair() -> None:
+    allowed = re.search(r"@allowed\(\[([^\]]+)\]\)\n@metadata.*\nparam location", TEXT[BICEP / "main.bicep"])
+    assert allowed
+    assert set(re.findall(r"'(\w+)'", allowed[1])) == set(PAIRS)
+    defaults = {
+        re.search(r"'AZURE_LOCATION', '(\w+)'", path.read_text())[1]  # type: ignore[index]
+        for path in BICEP.glob("*.bicepparam")
+    }
+    assert defaults <= set(PAIRS)
+    assert "requestedBackupStorageRedundancy: 'Geo'" in TEXT[BICEP / "modules" / "sql.bicep"]
