@@ -38,9 +38,9 @@ MASK = "********"
 _CALDAV = {"feedUrl": None, "serverUrl": "http://127.0.0.1:9", "username": "me", "password": "of-mine"}
 
 
-@pytest.fixture
-def vendors(tmp_path: Path) -> Iterator[VendorsWorld]:
-    made = VendorsWorld(tmp_path)
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorsWorld]:
+    made = VendorsWorld(tmp_path_factory.mktemp("vendors"))
     yield made
     made.close()
 
@@ -147,10 +147,14 @@ async def test_given_again_the_secrets_go_to_the_new_address_and_kept_ones_that_
     vendors: VendorsWorld,
 ) -> None:
     integration, sent = await vendors.draft("Stripe")
-    given = {**_masked("Stripe", sent), "baseUrl": EVIL, "apiKey": "sk_test_attackers_own_key"}
+    given = {
+        **_masked("Stripe", sent),
+        "baseUrl": "https://new.example",
+        "apiKey": "sk_test_attackers_own_key",
+    }
     await vendors.put(integration, configuration=given)
     await vendors.activate(integration)
-    seen = vendors.seen_at(COLLECTOR)
+    seen = vendors.seen_at("new.example")
     assert "sk_test_attackers_own_key" in seen
     assert not any(secret in seen for secret in CASES["Stripe"].secrets)
 

@@ -8,7 +8,6 @@ import base64
 import json
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlencode
 
@@ -159,9 +158,9 @@ async def test_a_signed_id_outside_the_plain_alphabet_is_refused(odd: str) -> No
         await GENUINE["REST standardWebhooks"].received(headers=signed.headers, body=signed.body)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    made = Desk(tmp_path_factory.mktemp("desk"))
     made.clock.move_to(NOW)
     yield made
     made.hub.database.close()
