@@ -106,6 +106,15 @@ def check_not_loosened(before: ApiKey, after: ApiKey) -> None:
         )
 
 
+def check_addresses(principal: Principal, before: Sequence[str], after: Sequence[str]) -> None:
+    """Check a change of another allow list, which a key may narrow and not widen either. Raises Forbidden."""
+    if principal.api_key_id is not None and not covers(before, after):
+        raise Forbidden(
+            f"Only a person can let further addresses in than {', '.join(before)}; the caller is an API key.",
+            code="person-needed",
+        )
+
+
 def check_share(tx: ApiKeyTransaction, maker: ApiKey, key: ApiKey) -> None:
     """Check that the descendants of a key have together no more than its quota. Raises Forbidden.
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.apikeys.bounds import check_addresses
 from domain.core.errors import check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
@@ -96,6 +97,7 @@ class IncomingService:
             integration = tx.integrations.get(principal.tenant_id, integration_id)
             before = tx.incoming.endpoint(principal.tenant_id, integration_id)
             check_version("incoming address", if_match, before.version)
+            check_addresses(principal, before.allowed_ips, command.allowed_ips)
             after = replace(before, allowed_ips=command.allowed_ips)
             if "repeat_window" in command.model_fields_set:
                 after = replace(after, repeat_window_seconds=command.repeat_window)

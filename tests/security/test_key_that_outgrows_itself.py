@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from domain.apikeys.rules import VerificationCode
 from domain.apikeys.service import ApiKeyService, Issued
 from domain.core.errors import Forbidden
 from domain.core.principal import Principal
+from domain.incoming.model import UpdateIncoming
 from domain.recommendations.decisions import Applier
 from domain.recommendations.model import Change, Operation, RecommendationSubject, SubjectType
 from domain.webhooks.service import WebhookService
 from tests.worlds.apikey_world import START, ApiKeyWorld
 from tests.worlds.builders import HeardRealtime
+from tests.worlds.incoming_desk import OWNER, Desk
 
 SCOPES = ["integration:manage", "events:read"]
 SOON = START + timedelta(hours=1)
@@ -247,3 +250,23 @@ def test_a_connection_does_not_outlast_what_let_it_in(
     command = UpdateApiKey.model_validate(change)
     world.hub.use(ApiKeyService).update(world.admin, key.api_key_id, command, None)
     assert heard.closed == [f"key:{key.api_key_id}"] * closes
+
+
+def test_a_key_lets_no_further_addresses_send_webhooks(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    integration, service = desk.stripe.integration_id, desk.service
+    thief = replace(OWNER, api_key_id=UUID(int=7))
+    whole, half = (
+        UpdateIncoming(allowed_ips=["203.0.113.0/24"]),
+        UpdateIncoming(allowed_ips=["203.0.113.0/25"]),
+    )
+    service.update(thief, integration, whole, None)
+    service.update(thief, integration, half, None)
+    for wider in (
+        whole,
+        UpdateIncoming(allowed_ips=[]),
+        UpdateIncoming(allowed_ips=["203.0.113.1", "2001:db8::1"]),
+    ):
+        refused(lambda wider=wider: service.update(thief, integration, wider, None), "person-needed")  # type: ignore[misc]
+    assert service.settings(OWNER, integration).endpoint.allowed_ips == half.allowed_ips
+    service.update(OWNER, integration, UpdateIncoming(allowed_ips=[]), None)

@@ -81,7 +81,7 @@ def update_incoming_settings(call: Call) -> ApiResponse:
     """Change the addresses that may send webhooks.
 
     Takes addresses and CIDR ranges; an empty list accepts webhooks from any address. Signatures are checked in
-    either case."""
+    either case. An API key can narrow the list; widening it needs a person's token."""
     command = call.body(UpdateIncoming)
     return _settings(use(IncomingService).update(call.principal, call.id(), command, call.if_match()))
 

@@ -82,8 +82,9 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "person-needed": ProblemCode(
         403,
-        "An API key would loosen the limits of a key. Only a person may do that.",
-        "Use a person's token with `integration:manage`.",
+        "An API key would loosen the limits of a key, or the allow list of an integration's incoming webhooks. Only a "
+        "person may do that.",
+        "Use a person's token with the permission that the operation needs.",
     ),
     "ip-not-allowed": ProblemCode(
         403,
