@@ -21,6 +21,7 @@ from itertools import chain
 from urllib.parse import urljoin, urlsplit
 from uuid import UUID
 
+from domain.core.acting_for import acting_for
 from domain.core.ports import (
     Cipher,
     Clock,
@@ -288,7 +289,10 @@ class DeliveryEngine:
                 headers["traceparent"] = traceparent
             response: OutboundResponse | OutboundError
             try:
-                response = await self._http.post(endpoint.url, headers, body, float(endpoint.timeout_seconds))
+                with acting_for(endpoint.tenant_id):
+                    response = await self._http.post(
+                        endpoint.url, headers, body, float(endpoint.timeout_seconds)
+                    )
             except OutboundError as error:
                 response = error
             tell_answer(span, response)

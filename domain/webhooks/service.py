@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from domain.core.acting_for import acting_for
 from domain.core.errors import (
     FieldError,
     PreconditionFailed,
@@ -168,7 +169,7 @@ class WebhookService:
     async def create(self, principal: Principal, command: CreateWebhook) -> WebhookWithSecret:
         """Store a webhook as PendingVerification, then verify it. Raises ValidationFailed, RuleViolation."""
         principal.require(WEBHOOK_MANAGE)
-        await self._check_target(command.url)
+        await self._check_target(principal, command.url)
         secret = new_secret()
         webhook = await asyncio.to_thread(self._insert, principal, command, secret)
         verified = await self._verify(principal, webhook, secret)
@@ -193,7 +194,7 @@ class WebhookService:
         Raises NotFound, PreconditionFailed, ValidationFailed, Conflict."""
         principal.require(WEBHOOK_MANAGE)
         if command.url is not None:
-            await self._check_target(command.url)
+            await self._check_target(principal, command.url)
         changed, then = await asyncio.to_thread(self._change, principal, webhook_id, command, if_match)
         if then is None:
             return changed
@@ -244,9 +245,10 @@ class WebhookService:
 
     # -- steps --------------------------------------------------------------------------------------------
 
-    async def _check_target(self, url: str) -> None:
+    async def _check_target(self, principal: Principal, url: str) -> None:
         check_url(url, allow_localhost=self._limits.allow_localhost)
-        await self._verifier.check_address(url)
+        with acting_for(principal.tenant_id):
+            await self._verifier.check_address(url)
 
     @repeated
     def _insert(self, principal: Principal, command: CreateWebhook, secret: str) -> Webhook:
@@ -311,7 +313,8 @@ class WebhookService:
     async def _verify(
         self, principal: Principal, webhook: Webhook, secret: str, then: WebhookState = WebhookState.Active
     ) -> ChangedWebhook:
-        verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
+        with acting_for(webhook.tenant_id):
+            verification = await self._verifier.verify(webhook.webhook_id, webhook.url, secret)
         if not verification.verified:
             return ChangedWebhook(webhook, verification)
         try:

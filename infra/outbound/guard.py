@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from infra.outbound.addresses import ForbiddenAddress, forbidden_reason
+from infra.outbound.lookups import LookupThreads
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 """One answer of `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""
 
 Lookup = Callable[..., Sequence[AddressInfo]]
 """`socket.getaddrinfo`, or a double with its signature."""
-
-_LOOKUP_THREADS = 32
 
 
 class AddressGuard:
@@ -27,7 +24,7 @@ class AddressGuard:
         self._allow_loopback = allow_loopback
         self._lookup = lookup
         # Its own threads: names that answer slowly must not hold up the event loop's shared executor.
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="outbound-dns")
+        self._threads = LookupThreads()
 
     def admit(self, address: IPv4Address | IPv6Address) -> None:
         """Refuse an address that is not public. Raises ForbiddenAddress."""
@@ -39,9 +36,7 @@ class AddressGuard:
         """Return the host's addresses, all of them public: one that is not refuses the name.
 
         Raises ForbiddenAddress; OSError (socket.gaierror) when the name does not resolve."""
-        answers = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._ask, host, port, family
-        )
+        answers = await self._threads.ask(self._ask, host, port, family)
         if not answers:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         for answer in answers:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode, urlsplit
 
+from domain.core.acting_for import acting_for
 from domain.core.ports import Clock, OutboundError
 from domain.integrations.ports import RenewableToken
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
@@ -149,7 +150,8 @@ class HttpProviderConnection:
 
     async def _try(self, outgoing: httpx.Request, host: str) -> ProviderResponse | OutboundError:
         try:
-            response = await self._transport.handle_async_request(outgoing)
+            with acting_for(self._work.tenant):
+                response = await self._transport.handle_async_request(outgoing)
             body = b"".join([part async for part in cast("httpx.AsyncByteStream", response.stream)])
         except OutboundError as error:
             # A blocked address or bad certificate says nothing about whether the host is up.
