@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from domain.core import json_text
 from domain.providers.charset import with_whole_characters
@@ -17,8 +17,15 @@ from domain.providers.contract import IncomingRequest, ProviderFailure, Verified
 from infra.providers._kit.signatures import digest_id, signed_bytes
 from infra.providers._kit.wire import at
 
+#: The most events of one request; a vendor's batch has some hundred, SendGrid's up to 3,000.
+EVENTS_AT_MOST: Final = 5_000
+#: The most of what separates values (`,`, `[`, `{`), wherever it stands: what a mebibyte of numbers alone has more of.
+SEPARATORS_AT_MOST: Final = 150_000
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*("?)|[\[\]{},]', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{},]")
+
+
+T = TypeVar("T")
 
 
 class _Text(str):
@@ -34,6 +41,7 @@ def json_of(request: IncomingRequest) -> Any:
 
 def read_json(text: str) -> Any:
     """Read a text that must be JSON."""
+    check_separators(text)
     value = _read(text)
     if isinstance(value, _Text):
         raise ProviderFailure("malformed", "The body is not valid JSON.")
@@ -49,7 +57,7 @@ def object_of(value: Any) -> Mapping[str, Any]:
 def elements_of(request: IncomingRequest) -> Sequence[Any]:
     """Return the elements of a list, or a single one."""
     value = read_in_parts(text_of_body(request))
-    entries = value if isinstance(value, list) else [value]
+    entries = checked(value) if isinstance(value, list) else [value]
     if not entries:
         raise ProviderFailure("malformed", "The body holds no events.")
     return entries
@@ -57,8 +65,22 @@ def elements_of(request: IncomingRequest) -> Sequence[Any]:
 
 def read_in_parts(text: str) -> Any:
     """Read a text that must be JSON; in a list that is none as a whole, the elements are read one by one."""
+    check_separators(text)
     value = _read(text)
-    return [_read(part) for part in _divided(text)] if isinstance(value, _Text) else value
+    return [_read(part) for part in checked(_divided(text))] if isinstance(value, _Text) else value
+
+
+def check_separators(text: str) -> None:
+    """Raise ProviderFailure (malformed) for JSON that may hold more values than are read."""
+    if sum(text.count(mark) for mark in (",", "[", "{")) > SEPARATORS_AT_MOST:
+        raise ProviderFailure("malformed", f"The body holds more than {SEPARATORS_AT_MOST:,} values.")
+
+
+def checked(entries: list[T]) -> list[T]:
+    """Return the elements of a request. Raises ProviderFailure (malformed) for more than EVENTS_AT_MOST."""
+    if len(entries) > EVENTS_AT_MOST:
+        raise ProviderFailure("malformed", f"The body holds more than {EVENTS_AT_MOST:,} events.")
+    return entries
 
 
 def text_of(entry: Any, *path: str | int) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from domain.providers.content import decoded
 from domain.providers.contract import IncomingAnswer, IncomingRequest, ProviderFailure, VerifiedEvent
-from infra.providers._kit.contents import events_of, read_in_parts, read_json
+from infra.providers._kit.contents import EVENTS_AT_MOST, events_of, read_in_parts, read_json
 from infra.providers._kit.event_grid import event_grid_answer, event_grid_secret
 from infra.providers._kit.signatures import (
     BLANKS,
@@ -238,10 +238,17 @@ def _content(declared: WebhookScheme, request: IncomingRequest) -> Any:
         return {"contentType": kind, "text": text}
 
 
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=EVENTS_AT_MOST)
+    except ValueError:
+        raise ProviderFailure("malformed", f"The form has more than {EVENTS_AT_MOST:,} fields.") from None
+
+
 def _form(text: str) -> Mapping[str, Any]:
     """Return a form as an object, a field that comes more than once as a list; `payload=` alone holds JSON."""
     fields: dict[str, list[str]] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True):
+    for name, value in _pairs(text):
         fields.setdefault(name, []).append(value)
     if list(fields) == ["payload"] and len(fields["payload"]) == 1:
         value = read_json(fields["payload"][0])

@@ -35,6 +35,7 @@ from domain.providers.contract import (
 )
 from domain.providers.oauth_profile import OAuthProfile
 from infra.providers._kit import trial
+from infra.providers._kit.contents import EVENTS_AT_MOST
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import check_equal, digest_id, required_secret
 from infra.providers._kit.wire import (
@@ -147,8 +148,8 @@ class OutlookCalendar(Provider):
             return IncomingAnswer(body=token.encode(), content_type="text/plain")
         body = signed_json(request.body)
         entries = body.get("value") if isinstance(body, dict) else None
-        if not isinstance(entries, list) or not entries:
-            raise SignatureRefused("The body holds no notifications.")
+        if not isinstance(entries, list) or not 0 < len(entries) <= EVENTS_AT_MOST:
+            raise SignatureRefused("The body holds no notifications, or too many.")
         for entry in entries:
             check_equal(
                 str(entry.get("clientState") or "") if isinstance(entry, dict) else "", state, "clientState"

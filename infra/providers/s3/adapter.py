@@ -32,7 +32,7 @@ from domain.providers.contract import (
     VerifiedEvent,
 )
 from infra.providers._kit import trial
-from infra.providers._kit.contents import events_of, read_json
+from infra.providers._kit.contents import checked, events_of, read_json
 from infra.providers._kit.field_types import BaseUrl
 from infra.providers._kit.signatures import required_secret
 from infra.providers._kit.wire import CAPABILITIES, event_type, moment, root_tag
@@ -122,7 +122,7 @@ class S3(Provider):
             return IncomingAnswer()  # such as the s3:TestEvent of a new notification
         named = (
             events_of([record], partial(_event, message.message_id, position))
-            for position, record in enumerate(records)
+            for position, record in enumerate(checked(records))
         )
         return IncomingAnswer(tuple(chain.from_iterable(named)))
 
