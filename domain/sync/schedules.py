@@ -20,6 +20,7 @@ SyncTypeName = Literal["Full", "Incremental", "Differential"]
 DirectionName = Literal["Import", "Export", "Bidirectional"]
 #: The interval of the scheduler itself (section 14.1); no schedule is denser.
 LEAST_APART = timedelta(minutes=15)
+_SECOND = timedelta(seconds=1)
 
 
 class PutSchedule(Command):
@@ -63,13 +64,18 @@ class SyncSchedule:
         return next_occurrence(self.expression, moment)
 
     def missed_until(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the latest occurrence that is due, and the one after it; older missed ones are left out."""
+        """Return the latest occurrence that is due, and the one after it; older missed ones are left out.
+
+        However long ago the first of them was, they are not gone through."""
         assert self.next_run_at is not None
         due = self.next_run_at
-        following = self.after(due)
-        while following <= now:
-            due, following = following, self.after(following)
-        return due, following
+        if self.interval_minutes is not None:
+            apart = timedelta(minutes=self.interval_minutes)
+            due += max(0, (now - due) // apart) * apart
+        elif self.after(due) <= now:
+            assert self.expression is not None
+            due = next_occurrence(self.expression, now.replace(microsecond=0) + _SECOND, is_backward=True)
+        return due, self.after(due)
 
 
 def schedule_state(schedule: SyncSchedule) -> dict[str, Any]:
@@ -83,8 +89,10 @@ def schedule_state(schedule: SyncSchedule) -> dict[str, Any]:
     }
 
 
-def next_occurrence(expression: str, moment: datetime) -> datetime:
+def next_occurrence(expression: str, moment: datetime, *, is_backward: bool = False) -> datetime:
     """Return the first moment after `moment` that an NCRONTAB expression names, or raise ValueError.
+
+    `is_backward`: the last one before it.
 
     As in Azure Functions, a day must match both the day of month and the day of week."""
     from croniter import CroniterError, croniter
@@ -92,9 +100,8 @@ def next_occurrence(expression: str, moment: datetime) -> datetime:
     if len(expression.split()) not in (5, 6):
         raise ValueError("an NCRONTAB expression has five or six fields")
     try:
-        found: datetime = croniter(expression, moment, second_at_beginning=True, day_or=False).get_next(
-            datetime
-        )
+        occurrences = croniter(expression, moment, second_at_beginning=True, day_or=False)
+        found: datetime = occurrences.get_prev(datetime) if is_backward else occurrences.get_next(datetime)
     except (CroniterError, KeyError, OverflowError) as error:
         raise ValueError("not an NCRONTAB expression") from error
     return found
