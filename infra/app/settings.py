@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     )
     api_key_usage_days: int = Field(92, ge=1, description="Days the hour buckets of usage are kept")
     user_rate_limit_per_hour: int = Field(
-        100_000,
+        360_000,
         ge=0,
         le=100_000_000,
         description="Requests a person's tokens may make in a tenant in 60 minutes; 0: any number",

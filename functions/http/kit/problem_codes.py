@@ -346,7 +346,7 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
     ),
     "rate-limited": ProblemCode(
         429,
-        "The quota is used up. Refused requests do not count.",
+        "The quota of the API key, or of the person whose token it is, is used up. Refused requests do not count.",
         "Wait for `Retry-After` seconds; the `RateLimit` headers show the remaining quota.",
     ),
     "internal-error": ProblemCode(

@@ -190,11 +190,11 @@ _HEADERS: Json = {
     "Accept": _header("With 415: the accepted media type.", enum=["application/json"]),
     "Accept-Encoding": _header("With 415: compressed bodies are not accepted.", enum=["identity"]),
     "WWW-Authenticate": _header("How to authenticate, or which scope an API key lacks (RFC 6750)."),
-    "RateLimit-Policy": _header("With an API key: the quota and its window (IETF draft)."),
-    "RateLimit": _header("With an API key: the remaining quota, and when it resets (IETF draft)."),
-    "X-RateLimit-Limit": _header("With an API key: requests per hour.", "integer"),
-    "X-RateLimit-Remaining": _header("With an API key: remaining requests.", "integer"),
-    "X-RateLimit-Reset": _header("With an API key: when the quota resets, in Unix seconds.", "integer"),
+    "RateLimit-Policy": _header("The quota of the API key or the person, and its window (IETF draft)."),
+    "RateLimit": _header("What remains of the quota, and when it resets (IETF draft)."),
+    "X-RateLimit-Limit": _header("Requests per hour.", "integer"),
+    "X-RateLimit-Remaining": _header("Remaining requests.", "integer"),
+    "X-RateLimit-Reset": _header("When the quota resets, in Unix seconds.", "integer"),
 }
 
 _SECURITY_SCHEMES: Json = {
