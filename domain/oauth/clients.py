@@ -89,6 +89,7 @@ class OAuthClient:
                 url=filled(template, self.configuration),
                 form=form,
                 account=str(self.integration.integration_id),
+                tenant=str(self.integration.tenant_id),
                 basic=basic,
                 secrets=(client_secret, *secrets),
                 allow_tls_1_2=self.integration.allow_tls_1_2,

@@ -18,6 +18,7 @@ class TokenRequest:
     url: str
     form: Mapping[str, str] = field(repr=False)
     account: str
+    tenant: str
     basic: tuple[str, str] | None = field(default=None, repr=False)
     secrets: Sequence[str] = field(default=(), repr=False)
     allow_tls_1_2: bool = False

@@ -17,6 +17,8 @@ from domain.privacy.ports import PrivacyTransaction
 from domain.privacy.rules import ERASED, DigestedPeople, Found, digest_of, record_name, without_person
 from domain.sync.merging import IncomingRecord
 
+_KEYS_KEPT = 4096
+
 
 class SuppressionList:
     """Implements `domain.sync.ports.Suppression` by digests under the tenant's key in the secret store."""
@@ -58,6 +60,8 @@ class SuppressionList:
                 stored = self._secrets.get(_secret_name(tenant_id))
                 if stored is None:
                     return None
+                if len(self._keys) >= _KEYS_KEPT:
+                    self._keys.pop(next(iter(self._keys)))
                 self._keys[tenant_id] = bytes.fromhex(stored)
             return self._keys[tenant_id]
 

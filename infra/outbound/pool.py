@@ -6,13 +6,14 @@ import asyncio
 import re
 import socket
 import ssl
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from aiohappyeyeballs import start_connection
 
+from domain.core.acting_for import acting_tenant
 from domain.core.web_address import WebAddress
 from infra.outbound.certificates import TlsContexts, check_names, is_checked_here
 from infra.outbound.connection import Answer, ConnectionBroke, HttpConnection
@@ -52,9 +53,14 @@ _VALUE = re.compile(r"[\t\x20-\x7e]*")
 _IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT"))
 _WITH_BODY: Final = frozenset(("POST", "PUT", "PATCH"))
 
+#: Tenant, origin and TLS floor.
+_Key = tuple[str, str, ssl.TLSVersion]
+
 
 class ConnectionPool:
-    """Keeps connections apart by TLS floor, so that a request that asks for 1.3 never rides on a 1.2 one."""
+    """Keeps connections of tenants apart, for what one sent may change how a server reads the next request on it.
+
+    By TLS floor too, so that a request that asks for 1.3 never rides on a 1.2 one."""
 
     def __init__(
         self,
@@ -67,7 +73,9 @@ class ConnectionPool:
         self._contexts = contexts
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(max_connections)
-        self._idle: dict[tuple[str, ssl.TLSVersion], deque[HttpConnection]] = {}
+        self._idle: OrderedDict[_Key, deque[HttpConnection]] = OrderedDict()
+        self._idle_count = 0
+        self._idle_most = max_connections
         self._names: dict[tuple[str, int], tuple[float, asyncio.Task[Sequence[AddressInfo]]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -85,7 +93,7 @@ class ConnectionPool:
             await self._room.acquire()
         try:
             floor = ssl.TLSVersion.TLSv1_2 if request.allow_tls_1_2 else ssl.TLSVersion.TLSv1_3
-            key = (origin, floor)
+            key = (acting_tenant() or "", origin, floor)
             connection = self._take(key)
             if connection is not None:
                 try:
@@ -111,22 +119,37 @@ class ConnectionPool:
             for connection in kept:
                 connection.abort()
         self._idle.clear()
+        self._idle_count = 0
 
-    def _keep(self, key: tuple[str, ssl.TLSVersion], connection: HttpConnection) -> None:
+    def _keep(self, key: _Key, connection: HttpConnection) -> None:
         if connection.is_closed:
             return
         self._idle.setdefault(key, deque()).append(connection)
+        self._idle.move_to_end(key)
+        self._idle_count += 1
+        if self._idle_count > self._idle_most:
+            self._drop_oldest()
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
-    def _take(self, key: tuple[str, ssl.TLSVersion]) -> HttpConnection | None:
+    def _take(self, key: _Key) -> HttpConnection | None:
         kept = self._idle.get(key)
         while kept:
             connection = kept.pop()
+            self._idle_count -= 1
             if not connection.is_closed and connection.idle_until > self._loop.time():
                 return connection
             connection.abort()
         return None
+
+    def _drop_oldest(self) -> None:
+        """Close a connection of those that were used longest ago."""
+        key, kept = next(iter(self._idle.items()))
+        if kept:
+            kept.popleft().abort()
+            self._idle_count -= 1
+        if not kept:
+            del self._idle[key]
 
     def _sweep(self) -> None:
         self._sweeping, now = None, self._loop.time()
@@ -139,6 +162,7 @@ class ConnectionPool:
                 self._idle[key] = left
             else:
                 del self._idle[key]
+        self._idle_count = sum(map(len, self._idle.values()))
         if self._idle:
             self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 

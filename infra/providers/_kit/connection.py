@@ -18,7 +18,7 @@ from domain.integrations.ports import RenewableToken
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
 from domain.providers.untrusted import UNPROTECTED, TenantWork
 from infra.outbound.request import parsed_url
-from infra.providers._kit.circuit import Circuits
+from infra.providers._kit.circuit import Circuits, TenantHost
 from infra.providers._kit.rate_limits import asked_wait, is_rate_limit
 from infra.providers._kit.reading import with_body_read
 from infra.providers._kit.refusal import describe, failure_kind
@@ -120,7 +120,7 @@ class HttpProviderConnection:
         return self._token
 
     async def _send(self, request: ProviderRequest) -> ProviderResponse:
-        outgoing, host = self._encode(request), _host(request.url)
+        outgoing, host = self._encode(request), self._host(request.url)
         self._refuse_while_held(host)
         spent = 0.0
         for tried in itertools.count():
@@ -148,7 +148,7 @@ class HttpProviderConnection:
             retry_after_seconds=asked_wait(response, self._now()),
         )
 
-    async def _try(self, outgoing: httpx.Request, host: str) -> ProviderResponse | OutboundError:
+    async def _try(self, outgoing: httpx.Request, host: TenantHost) -> ProviderResponse | OutboundError:
         try:
             with acting_for(self._work.tenant):
                 response = await self._transport.handle_async_request(outgoing)
@@ -182,7 +182,7 @@ class HttpProviderConnection:
             return backoff
         return None if asked > RETRY_AFTER_SECONDS_MAX else max(asked, backoff)
 
-    def _conclude(self, outcome: ProviderResponse | OutboundError, host: str) -> ProviderResponse:
+    def _conclude(self, outcome: ProviderResponse | OutboundError, host: TenantHost) -> ProviderResponse:
         if isinstance(outcome, OutboundError):
             raise ProviderFailure("unavailable", f"{outcome.detail}.") from None
         if is_rate_limit(outcome):
@@ -191,7 +191,7 @@ class HttpProviderConnection:
                 self._circuits.pause(host, self._account, min(asked, PAUSE_SECONDS_MAX))
         return outcome
 
-    def _refuse_while_held(self, host: str) -> None:
+    def _refuse_while_held(self, host: TenantHost) -> None:
         left = self._circuits.paused_for(host, self._account)
         if left is not None:
             raise ProviderFailure(
@@ -231,6 +231,13 @@ class HttpProviderConnection:
                 "unavailable", "The request cannot be sent: its method, URL or headers are not valid HTTP."
             ) from None
 
+    def _host(self, url: str) -> TenantHost:
+        try:
+            parts = urlsplit(url)
+            return TenantHost(self._work.tenant, f"{parts.scheme}://{parts.hostname}:{parts.port or ''}")
+        except ValueError:
+            return TenantHost(self._work.tenant, url)
+
     def _now(self) -> datetime:
         return self._clock.now() if self._clock is not None else datetime.now(UTC)
 
@@ -238,9 +245,15 @@ class HttpProviderConnection:
 class HttpProviderConnections:
     """Implements OpenHttp: connections of one process, which share its circuits."""
 
-    def __init__(self, transport: Callable[[], httpx.AsyncBaseTransport], clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Callable[[], httpx.AsyncBaseTransport],
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         """`transport` is asked for with the first connection: most triggers call no provider."""
         self._transport = transport
+        self._sleep = sleep
         self._clock = clock
         self._circuits = Circuits()
 
@@ -265,6 +278,7 @@ class HttpProviderConnections:
             retries=retries,
             token=token,
             work=work,
+            sleep=self._sleep,
         )
 
 
@@ -301,11 +315,3 @@ def _url(request: ProviderRequest) -> str:
     if not request.params:
         return request.url
     return f"{request.url}{'&' if '?' in request.url else '?'}{urlencode(request.params, quote_via=quote)}"
-
-
-def _host(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}"
-    except ValueError:
-        return url

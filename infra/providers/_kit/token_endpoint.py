@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from domain.core.ports import Clock
 from domain.oauth.ports import TokenRequest, TokenResponse
 from domain.providers.contract import ProviderFailure, ProviderRequest, ProviderResponse
+from domain.providers.untrusted import UNPROTECTED
 from infra.providers._kit.circuit import Circuits
 from infra.providers._kit.connection import HttpProviderConnection
 from infra.providers._kit.rate_limits import asked_wait
@@ -63,6 +65,7 @@ class HttpTokenEndpoint:
             secrets=request.secrets,
             allow_tls_1_2=request.allow_tls_1_2,
             retries=1,
+            work=replace(UNPROTECTED, tenant=request.tenant),
         )
         try:
             async with asyncio.timeout(self._call_seconds_max):

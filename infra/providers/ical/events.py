@@ -231,6 +231,9 @@ def _set_rules(component: Any, rules: Sequence[str]) -> None:
     from icalendar import Event
 
     lines = "".join(f"{rule}\r\n" for rule in rules if rule.partition(":")[0].partition(";")[0] in _RULES)
+    if not all(rule.isprintable() for rule in rules):
+        # Behind a line end a rule could be a time zone, which the library would remember for every other calendar.
+        raise ProviderFailure("rejected", "A recurrence rule of the record holds a control character.")
     try:
         read = Event.from_ical(f"BEGIN:VEVENT\r\n{lines}END:VEVENT\r\n")
         for name in _RULES:

@@ -13,10 +13,11 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar
+from icalendar import Calendar, ComponentFactory
 from icalendar.parser import Contentline
 from icalendar.parser.ical.component import ComponentIcalParser
 from icalendar.prop import vBroken
+from icalendar.timezone import tzp
 
 from domain.providers.charset import read_text
 from domain.providers.contract import ProviderFailure
@@ -67,7 +68,8 @@ def calendars_in(body: bytes) -> list[Any]:
         raise ProviderFailure("malformed", detail, is_lasting=True)
     # As the library makes them, but for its search for folds, which takes the square of the line ends.
     lines = list(map(Contentline, (*filter(None, _without_quoting(text)), "")))
-    parser = _Parser(lines, Calendar._get_component_factory(), Calendar.types_factory)
+    # A factory of its own: the library's remembers every name of a component that it was ever shown.
+    parser = _Parser(lines, ComponentFactory(), Calendar.types_factory)
     try:
         components = parser.parse()
     except _TooDeep:
@@ -75,6 +77,8 @@ def calendars_in(body: bytes) -> list[Any]:
         raise ProviderFailure("malformed", detail, is_lasting=True) from None
     except _ODD:
         components = []
+    finally:
+        tzp.use_default()  # which forgets the names of zones that were asked for
     calendars = [component for component in components if component.name == "VCALENDAR"]
     if not calendars or parser.component is not None:
         raise ProviderFailure("malformed", "The calendar cannot be read.")

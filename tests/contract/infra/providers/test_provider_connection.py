@@ -15,7 +15,7 @@ from infra.app.settings import Settings
 from infra.outbound.client import OutboundClient
 from infra.outbound.request import OutboundRequest
 from infra.outbound.transport import OutboundTransport
-from infra.providers._kit.circuit import OPEN_AFTER_FAILURES, OPEN_SECONDS, Circuits
+from infra.providers._kit.circuit import OPEN_AFTER_FAILURES, OPEN_SECONDS, Circuits, TenantHost
 from infra.providers._kit.connection import HttpProviderConnection
 from infra.providers._kit.refusal import scrub
 from tests.worlds.builders import START, FakeClock
@@ -356,7 +356,7 @@ async def test_client_errors_and_bad_certificates_open_no_circuit(connect: Conne
 async def test_a_cancelled_try_leaves_the_circuit_to_the_next(timer: Timer) -> None:
     circuits = Circuits(lambda: timer.now)
     for _ in range(OPEN_AFTER_FAILURES):
-        circuits.failed("https://api.vendor.example:")
+        circuits.failed(TenantHost("", "https://api.vendor.example:"))
     timer.now += OPEN_SECONDS
 
     class Stuck(Net):
