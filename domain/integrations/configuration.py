@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from domain.core.errors import FieldError, ValidationFailed, json_pointer
+from domain.core.shown_address import shown_address
 from domain.core.wire import reason_of
 from domain.providers.contract import Configuration
 
@@ -116,6 +117,22 @@ def _split(configuration: Configuration) -> Split:
     for pointer in secrets:
         _remove(plain, pointer)
     return Split(plain, secrets)
+
+
+def with_shown_addresses(value: Any, name: str = "") -> Any:
+    """Return a configuration with its addresses as they are shown, and without the queries of its paths.
+
+    A field whose name ends in `url` is an address (section 7.1), one that ends in `path` a path."""
+    if isinstance(value, Mapping):
+        return {inner: with_shown_addresses(item, inner.lower()) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [with_shown_addresses(item, name) for item in value]
+    if isinstance(value, str) and name.endswith("url") and value != MASK:
+        return shown_address(value)
+    if isinstance(value, str) and name.endswith("path"):
+        path, has_query, _ = value.partition("?")
+        return f"{path}?..." if has_query else path
+    return value
 
 
 def _used(configuration: Configuration, kept: Sequence[str]) -> Split:

@@ -23,10 +23,10 @@ from domain.core.permissions import INTEGRATION_ADMIN, INTEGRATION_MANAGE
 from domain.core.ports import Clock, IdGenerator
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions
-from domain.integrations.access import reached, reaches_own_only
+from domain.integrations.access import is_own_calendar, reached, reaches_own_only
 from domain.integrations.changes import ChangeRecorder
 from domain.integrations.commands import ActivateIntegration, CreateIntegration, TestIntegration
-from domain.integrations.configuration import Split, accept, read_plain, redacted
+from domain.integrations.configuration import Split, accept, read_plain, redacted, with_shown_addresses
 from domain.integrations.connection import Catalogue, Connector
 from domain.integrations.credential_store import CredentialStore
 from domain.integrations.lifecycle import Lifecycle, LifecycleResult
@@ -129,13 +129,17 @@ class IntegrationService:
             found = tx.integrations.get(principal.tenant_id, integration_id)
         return reached(principal, INTEGRATION_MANAGE, found)
 
-    def shown_configuration(self, integration: Integration) -> ShownConfiguration:
-        """Return what may be shown; needs neither the provider's module nor the secret store's credentials."""
+    def shown_configuration(self, principal: Principal, integration: Integration) -> ShownConfiguration:
+        """Return what the caller may see; needs neither the provider's module nor the secret store's credentials.
+
+        Addresses are whole only for who may change them: they may hold a secret that no field declares as one."""
         id_ = integration.integration_id
         plain, pointers = read_plain(self._credential_store.open(id_, integration.sealed_configuration))
         sealed = integration.sealed_account
         account = json.loads(self._credential_store.open(id_, sealed)) if sealed else None
-        return ShownConfiguration(redacted(plain, pointers), account)
+        shown = redacted(plain, pointers)
+        is_whole = INTEGRATION_ADMIN in principal.permissions or is_own_calendar(principal, integration)
+        return ShownConfiguration(shown if is_whole else with_shown_addresses(shown), account)
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from domain.apikeys.usage import Bucket
 from domain.core.errors import Conflict, NotFound, Unavailable
 from domain.core.paging import PageRequest, every
 from domain.core.ports import Clock
+from domain.core.shown_address import host_of
 from domain.core.text_length import cut
 from domain.core.transaction import Transactions
 from domain.integrations.model import Integration, IntegrationStatus
@@ -368,7 +369,7 @@ def _keys(tx: RecommendationTransaction, tenant_id: UUID, filter_: KeyFilter, no
 
 
 def webhook_subject(webhook: Webhook) -> RecommendationSubject:
-    name = webhook.description or urlsplit(webhook.url).netloc
+    name = webhook.description or host_of(webhook.url)
     return RecommendationSubject(SubjectType.Webhook, webhook.webhook_id, cut(name, 200), webhook.version)
 
 

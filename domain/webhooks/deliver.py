@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin
 from uuid import UUID
 
 from domain.core.acting_for import acting_for
@@ -31,6 +31,7 @@ from domain.core.ports import (
     OutboundResponse,
     QueueSender,
 )
+from domain.core.shown_address import shown_address
 from domain.core.tracing import UNTRACED, Tracer, tell_answer
 from domain.core.transaction import Transactions
 from domain.journal.hops import HOPS_HEADER, HopCounter
@@ -359,23 +360,17 @@ def _text_of(response: OutboundResponse) -> str:
 
 
 def redirect_note(url: str, response: OutboundResponse) -> str | None:
-    """Return why a redirect of `url` has failed, and where it pointed, without query and credentials; else None."""
+    """Return why a redirect of `url` has failed, and where it pointed, as addresses are shown; else None."""
     if not 300 <= response.status < 400 or response.status == 304:  # RFC 9110 15.4.5: no redirect
         return None
     note = "Redirects are not followed"
     try:
-        target = urlsplit(urljoin(url, response.headers.get("location", "").strip()))
+        target = urldefrag(urljoin(url, response.headers.get("location", "").strip())).url
     except ValueError:
         return f"{note}; its Location cannot be read."
     if "location" not in response.headers:
         return f"{note}; it has no Location."
-    shown = target._replace(
-        netloc=target.netloc.rpartition("@")[2], query="..." if target.query else "", fragment=""
-    )
-    return f"{note}; it points to {shown.geturl()[:_LOCATION_SHOWN]}"
-
-
-_LOCATION_SHOWN = 300
+    return f"{note}; it points to {shown_address(target)}"
 
 
 def secret_context(webhook_id: UUID) -> str:

@@ -15,6 +15,7 @@ from uuid import UUID
 from domain.core.ports import IdGenerator
 from domain.core.principal import Principal
 from domain.core.realtime import DELIVERY_UPDATED, Payload, Realtime
+from domain.core.shown_address import shown_address
 from domain.core.tracing import Attributes, Span, SpanKind, Tracer, client_span, queue_attributes
 from domain.core.wire import rfc3339
 from domain.journal.audit import AuditEntry, AuditTransaction
@@ -70,7 +71,7 @@ def delivery_expired(ids: IdGenerator, expired: ExpiredDelivery, now: datetime) 
 def disabled(ids: IdGenerator, health: EndpointHealth, reason: str, now: datetime) -> DomainEvent:
     data = {
         "webhookId": str(health.webhook_id),
-        "url": health.url,
+        "url": shown_address(health.url),
         "reason": reason,
         "consecutiveFailures": health.consecutive_failures,
         "disabledAt": rfc3339(now),
@@ -148,7 +149,7 @@ def record_disabled(tx: AuditTransaction, tenant_id: UUID, webhook_id: UUID, rea
 
 def webhook_state(webhook: Webhook) -> dict[str, Any]:
     return {
-        "url": webhook.url,
+        "url": shown_address(webhook.url),
         "eventTypes": list(webhook.event_types),
         "description": webhook.description,
         "integrationId": webhook.integration_id,

@@ -116,18 +116,15 @@ _SOONEST = timedelta(seconds=5)
 
 
 def _reason_not_to_follow(value: str, asked: datetime | None, latest: datetime) -> str | None:
-    """Return why a `Retry-After` is not followed and the schedule is; None to follow it."""
+    """Return why a `Retry-After` is not followed and the schedule is; None to follow it.
+
+    Text that is neither is not repeated: events and log lines tell of it, and a receiver writes what it likes."""
     if asked is None:
-        why = "is neither seconds nor a date"
-    elif asked > latest:
-        why = "lies too late for this delivery"
-    else:
-        return None
-    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-    return f"Its Retry-After ({shown!r}) {why}; the schedule is followed."
-
-
-_SHOWN = 60
+        return "Its Retry-After is neither seconds nor a date; the schedule is followed."
+    if asked > latest:
+        shown = repr(value) if value.isdecimal() else f"{asked:%Y-%m-%d %H:%M:%S} UTC"
+        return f"Its Retry-After ({shown}) lies too late for this delivery; the schedule is followed."
+    return None
 
 
 def is_retryable(answer: ReceiverAnswer) -> bool:

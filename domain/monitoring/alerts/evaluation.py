@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.apikeys.rate_limit import Charge
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
+from domain.core.shown_address import host_of
 from domain.core.text_length import cut
 from domain.core.transaction import Transactions, in_steps
 from domain.core.wire import rfc3339
@@ -187,7 +187,7 @@ class AlertEvaluator:
             subject, first = str(held.webhook_id), held.first_expires_at
             deliveries = "1 delivery" if held.count == 1 else f"{held.count:,} deliveries"
             webhook = webhooks.get((held.tenant_id, held.webhook_id))
-            of = urlsplit(webhook.url).netloc if webhook else "The webhook"
+            of = host_of(webhook.url) if webhook else "The webhook"
             summary = (
                 f"{of} is not active and holds {deliveries}, the first until {first:%Y-%m-%d %H:%M} UTC."
             )
@@ -264,6 +264,6 @@ class AlertEvaluator:
 def _failing(name: tuple[UUID, UUID], rate: Rate, webhook: WebhookStanding, now: datetime) -> AlertFinding:
     """Return the finding as of the last failure: what failed before a recovery opens nothing again."""
     details = {"attempts": round(rate.total), "failureRate": round(rate.share, 4)}
-    summary = _summary(rate, urlsplit(webhook.url).netloc)
+    summary = _summary(rate, host_of(webhook.url))
     at = webhook.last_failed_at or now
     return AlertFinding(name[0], _RATE, str(name[1]), summary, at, details, volume=round(rate.total))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from domain.core.shown_address import host_of, shown_address
 from domain.core.text_length import cut
 from domain.journal.occurrences import PLATFORM, Occurrence
 from domain.journal.signals import hour_of
@@ -171,18 +171,13 @@ def _of_sync(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
     return _finding(occurrence, AlertKind.SyncFailed, str(UUID(data["integrationId"])), summary, details=data)
 
 
-def _host_of(url: object) -> str | None:
-    """Return the host of an address; None of text that is none: anyone may raise such an event."""
-    try:
-        return urlsplit(url).netloc if isinstance(url, str) else None
-    except ValueError:
-        return None
-
-
 def _of_disabled_webhook(occurrence: Occurrence, data: dict[str, Any]) -> AlertFinding:
-    host = _host_of(data.get("url"))
+    url = data.get("url")
+    host = host_of(url) if isinstance(url, str) else ""
     summary = f"{host} was disabled. {data['reason']}" if host else f"Disabled. {data['reason']}"
     subject = str(UUID(data["webhookId"]))
+    if isinstance(url, str):
+        data["url"] = shown_address(url)  # messages of the version before have it whole
     return _finding(occurrence, AlertKind.WebhookDisabled, subject, summary, details=data)
 
 

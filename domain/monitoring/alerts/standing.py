@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.core.principal import guid
+from domain.core.shown_address import host_of
 from domain.integrations.health_rules import LIMITED, Vitals, is_flapping, is_slow, read_vitals
 from domain.integrations.model import HealthStatus, IntegrationStatus, SuspensionCause
 from domain.journal.signals import SubjectKind, hour_of
@@ -51,7 +51,7 @@ def attempts_standing(webhook: WebhookStanding | None) -> Standing:
         return _DELETED
     return Standing(
         successes=webhook.successes,
-        what=f"attempts to deliver to {urlsplit(webhook.url).netloc} in a row succeeded",
+        what=f"attempts to deliver to {host_of(webhook.url)} in a row succeeded",
         since=webhook.succeeding_since,
         failed_at=webhook.last_failed_at,
         active_at=webhook.last_triggered_at,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.core.errors import NotFound
+from domain.core.shown_address import host_of
 from domain.core.wire import rfc3339
 from domain.journal.events import DomainEvent, build_event, derived_id
 from domain.journal.occurrences import Occurrence, occurrence
@@ -28,7 +28,7 @@ def name_of(tx: AnomalyTransaction, tenant_id: UUID, subject: AnomalySubject) ->
         match type_of(subject.kind):
             case "webhook":
                 webhook = tx.webhooks.get(tenant_id, subject.subject_id)
-                return urlsplit(webhook.url).netloc, webhook.state == WebhookState.Active
+                return host_of(webhook.url), webhook.state == WebhookState.Active
             case "apikey":
                 key = tx.api_keys.get(tenant_id, subject.subject_id)
                 return key.key_name, key.revoked_at is None

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.shown_address import shown_address
 from domain.core.text_length import TextConstraints
 from domain.monitoring.alerts.model import (
     Alert,
@@ -151,7 +152,7 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
         "status": alert.status.name,
         "subject": alert.subject,
         "summary": alert.summary,
-        "details": json.loads(alert.details),
+        "details": _details(alert),
         "occurrences": alert.occurrences,
         "opened_at": alert.opened_at,
         "last_seen_at": alert.last_seen_at,
@@ -166,6 +167,14 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
         "notification_failure": alert.notification_failure,
         "runbook": RULES[alert.kind].runbook,
     }
+
+
+def _details(alert: Alert) -> Any:
+    """Return the details; those that the version before stored have a webhook's whole address."""
+    details = json.loads(alert.details)
+    if isinstance(details, dict) and isinstance(url := details.get("url"), str):
+        details["url"] = shown_address(url)
+    return details
 
 
 def _closed_as(alert: Alert) -> str | None:

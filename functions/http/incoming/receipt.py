@@ -55,7 +55,7 @@ async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> f
             with hold_body(req.route_params.get("integrationId"), req):
                 return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
         except Unauthenticated as error:
-            return exchange.dressed(_unauthenticated(error, req, exchange.trace_id))
+            return exchange.dressed(_unauthenticated(error, exchange))
         except Exception as error:
             return exchange.failed(error)
 
@@ -105,13 +105,19 @@ def _answer(receipt: Receipt) -> func.HttpResponse:
     )
 
 
-def _unauthenticated(error: Unauthenticated, req: func.HttpRequest, trace_id: str) -> func.HttpResponse:
+def _unauthenticated(error: Unauthenticated, exchange: Exchange) -> func.HttpResponse:
     """Return 401 with a challenge that does not ask for a bearer token, which would not help.
 
     RFC 9110 section 11.6.1."""
     headers = {"WWW-Authenticate": 'Signature realm="incoming-webhooks"'}
-    path = urlsplit(req.url).path
-    return problem(401, error.code, error.detail, instance=path, trace_id=trace_id, headers=headers)
+    return problem(
+        401,
+        error.code,
+        error.detail,
+        instance=exchange.shown_path,
+        trace_id=exchange.trace_id,
+        headers=headers,
+    )
 
 
 def _documented(route: str, name: str, method: str) -> ApiOperation:

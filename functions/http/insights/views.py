@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.shown_address import SHOWN_ADDRESS, host_of, shown_address
 from domain.core.wire import UtcMoment
 from domain.journal.signals import Sketch, Tally
 from domain.monitoring.dashboard import IntegrationLine, KeyLine, Overview, SyncLine, WebhookLine
@@ -77,6 +77,7 @@ class DeliveriesView(TallyView):
 class WebhookLineView(TallyView):
     webhook_id: UUID
     url_host: str
+    url: str = Field(description=SHOWN_ADDRESS)
     description: str | None
     state: StateName
     disabled_reason: str | None
@@ -191,7 +192,8 @@ def _webhook(line: WebhookLine) -> WebhookLineView:
     errors = line.tally.errors
     return WebhookLineView.model_construct(
         webhook_id=line.webhook.webhook_id,
-        url_host=urlsplit(line.webhook.url).netloc,
+        url_host=host_of(line.webhook.url),
+        url=shown_address(line.webhook.url),
         description=line.webhook.description,
         state=cast("StateName", line.webhook.state.name),
         disabled_reason=line.webhook.disabled_reason,

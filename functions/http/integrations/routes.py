@@ -37,9 +37,11 @@ from infra.app.build import use
 integrations = Resource("integrations", tag="Integrations", permission=INTEGRATION_MANAGE)
 
 
-def _answer(result: LifecycleResult, status: int = 200, location: str | None = None) -> ApiResponse:
+def _answer(
+    call: Call, result: LifecycleResult, status: int = 200, location: str | None = None
+) -> ApiResponse:
     integration = result.integration
-    view = integration_view(integration, use(IntegrationService), result.validation)
+    view = integration_view(integration, use(IntegrationService), call.principal, result.validation)
     return ApiResponse(view, status=status, location=location, version=integration.version)
 
 
@@ -62,7 +64,7 @@ async def create_integration(call: Call) -> ApiResponse:
     administrator names another one by `ownerId`. Where the provider has an OAuth app of the installation (`hasApp`
     of `GET /api/providers`), `configuration` may leave out `clientId` and `clientSecret`."""
     result = await use(IntegrationService).create(call.principal, call.body(CreateIntegration))
-    return _answer(result, 201, integrations.location(result.integration.integration_id))
+    return _answer(call, result, 201, integrations.location(result.integration.integration_id))
 
 
 @integrations.get(own_permission=CALENDAR_CONNECT, query=IntegrationQuery, response=IntegrationPage)
@@ -75,7 +77,9 @@ def list_integrations(call: Call) -> ApiResponse:
     query = call.query(IntegrationQuery)
     page = service.page(call.principal, query.to_filter(), query.page_request())
     return ApiResponse(
-        page_of(page, lambda integration: integration_view(integration, service), IntegrationPage)
+        page_of(
+            page, lambda integration: integration_view(integration, service, call.principal), IntegrationPage
+        )
     )
 
 
@@ -84,7 +88,7 @@ def get_integration(call: Call) -> ApiResponse:
     """Get an integration.
 
     The `ETag` names its version, for `If-Match`; health checks do not change it."""
-    return _answer(LifecycleResult(use(IntegrationService).get(call.principal, call.id())))
+    return _answer(call, LifecycleResult(use(IntegrationService).get(call.principal, call.id())))
 
 
 @integrations.put(
@@ -106,7 +110,7 @@ async def update_integration(call: Call) -> ApiResponse:
 
     command = call.body(UpdateIntegration)
     credentials = use(CredentialService)
-    return _answer(await credentials.update(call.principal, call.id(), command, call.if_match()))
+    return _answer(call, await credentials.update(call.principal, call.id(), command, call.if_match()))
 
 
 @integrations.delete(
@@ -145,7 +149,7 @@ async def rotate_integration_credentials(call: Call) -> ApiResponse:
 
     command = call.body(RotateCredentials)
     credentials = use(CredentialService)
-    return _answer(await credentials.rotate(call.principal, call.id(), command, call.if_match()))
+    return _answer(call, await credentials.rotate(call.principal, call.id(), command, call.if_match()))
 
 
 @integrations.post(
@@ -184,7 +188,7 @@ async def activate_integration(call: Call) -> ApiResponse:
     Possible in Draft, PendingValidation and Suspended. See `status` and `validation` for the result."""
     command = call.body(ActivateIntegration, is_optional=True)
     lifecycle = use(Lifecycle)
-    return _answer(await lifecycle.activate(call.principal, call.id(), command, call.if_match()))
+    return _answer(call, await lifecycle.activate(call.principal, call.id(), command, call.if_match()))
 
 
 @integrations.post(
@@ -201,7 +205,9 @@ def suspend_integration(call: Call) -> ApiResponse:
     (BR-IM-01)."""
     command = call.body(SuspendIntegration, is_optional=True)
     lifecycle = use(Lifecycle)
-    return _answer(LifecycleResult(lifecycle.suspend(call.principal, call.id(), command, call.if_match())))
+    return _answer(
+        call, LifecycleResult(lifecycle.suspend(call.principal, call.id(), command, call.if_match()))
+    )
 
 
 @integrations.post("{id}/review", body=ReviewIntegration, response=IntegrationView, refusals=(409, 412))
@@ -212,7 +218,7 @@ async def review_integration(call: Call) -> ApiResponse:
     log and in the audit log."""
     lifecycle = use(Lifecycle)
     command = call.body(ReviewIntegration)
-    return _answer(await lifecycle.review(call.principal, call.id(), command, call.if_match()))
+    return _answer(call, await lifecycle.review(call.principal, call.id(), command, call.if_match()))
 
 
 @integrations.get("{id}/logs", own_permission=CALENDAR_CONNECT, query=LogQuery, response=LogPage)

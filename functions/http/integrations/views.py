@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from domain.core.principal import Principal
 from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from domain.integrations.commands import TypeName
@@ -69,7 +70,9 @@ class IntegrationView(View):
     status: StatusName
     reason: str | None = Field(description="Why it is not active")
     is_enabled: bool
-    configuration: dict[str, Any] = Field(description="Secret fields show as `********`")
+    configuration: dict[str, Any] = Field(
+        description="Secret fields show as `********`; addresses are whole only for who may change them"
+    )
     allow_tls12: bool = Field(alias="allowTls12")
     account: AccountView | None = Field(description="Result of the last validation")
     validated_at: Moment | None
@@ -201,9 +204,12 @@ class DisconnectQuery(Query):
 
 
 def integration_view(
-    integration: Integration, service: IntegrationService, validation: ValidationResult | None = None
+    integration: Integration,
+    service: IntegrationService,
+    principal: Principal,
+    validation: ValidationResult | None = None,
 ) -> IntegrationView:
-    shown = service.shown_configuration(integration)
+    shown = service.shown_configuration(principal, integration)
     suspension = integration.suspension
     is_calendar = integration.integration_type == IntegrationType.CalendarSync
     fields: dict[str, Any] = {

@@ -50,6 +50,9 @@ class Exchange:
     def __init__(self, request: func.HttpRequest, context: func.Context = NO_CONTEXT) -> None:
         self._request = request
         self._path = urlsplit(request.url).path
+        #: What logs and problems name: a token in the address is a credential.
+        has_token = "token" in request.route_params
+        self.shown_path = f"{self._path.rpartition('/')[0]}/********" if has_token else self._path
         self._parent, self._is_hosted = parent_of(request, context)
         self._trace = Trace.continued(self._parent)
         self._span: Span | None = None
@@ -186,17 +189,19 @@ class Exchange:
             self._release(self._idempotency)
         if isinstance(error, DomainError):
             if isinstance(error, Busy):
-                logger.warning("request turned away", extra={"path": self._path})
+                logger.warning("request turned away", extra={"path": self.shown_path})
             elif status_of(error) >= 500:
-                logger.error("request failed", extra={"code": error.code, "path": self._path}, exc_info=error)
-            return self.dressed(from_domain(error, instance=self._path, trace_id=self._trace.trace_id))
-        logger.error("unexpected error", extra={"path": self._path}, exc_info=error)
+                logger.error(
+                    "request failed", extra={"code": error.code, "path": self.shown_path}, exc_info=error
+                )
+            return self.dressed(from_domain(error, instance=self.shown_path, trace_id=self._trace.trace_id))
+        logger.error("unexpected error", extra={"path": self.shown_path}, exc_info=error)
         return self.dressed(
             problem(
                 500,
                 "internal-error",
                 "Something went wrong on our side; quote the traceId when you report it.",
-                instance=self._path,
+                instance=self.shown_path,
                 trace_id=self._trace.trace_id,
             )
         )

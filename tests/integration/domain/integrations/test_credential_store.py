@@ -230,7 +230,10 @@ async def test_a_rotation_seals_every_column_anew_and_all_still_open(world: Inte
     for integration in created:
         assert world.hub.use(CredentialStore).load(world.now(integration)).plain["currency"] == "USD"
         assert (
-            world.hub.use(IntegrationService).shown_configuration(world.now(integration)).account is not None
+            world.hub.use(IntegrationService)
+            .shown_configuration(world.principal, world.now(integration))
+            .account
+            is not None
         )
         assert world.now(integration).version == integration.version
 

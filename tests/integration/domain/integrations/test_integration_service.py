@@ -78,7 +78,9 @@ async def test_the_configuration_is_sealed_and_the_secrets_are_in_the_store_only
     }
     sealed = world.now(created).sealed_configuration
     assert "EUR" not in sealed and "whsec" not in sealed
-    assert world.hub.use(IntegrationService).shown_configuration(created.integration).configuration == {
+    assert world.hub.use(IntegrationService).shown_configuration(
+        world.principal, created.integration
+    ).configuration == {
         "apiKey": "********",
         "webhookSecret": "********",
         "currency": "EUR",
@@ -566,7 +568,7 @@ async def test_disconnecting_destroys_the_credentials_and_keeps_the_row(world: I
     world.hub.use(Lifecycle).disconnect(world.principal, created.integration_id, "Moved to Square")
     gone = world.now(created)
     assert (gone.status, gone.secret_name, world.secrets.credentials()) == (S.Disconnected, None, [])
-    assert world.hub.use(IntegrationService).shown_configuration(gone).configuration == {}
+    assert world.hub.use(IntegrationService).shown_configuration(world.principal, gone).configuration == {}
     assert world.raised("PaymentGatewayDisconnected") == [
         {
             "integrationId": str(gone.integration_id),

@@ -68,7 +68,7 @@ def test_a_calendar_without_a_client_is_authorised_refreshed_and_revoked_by_the_
 
 def test_the_app_is_shown_nowhere_and_stored_with_no_integration(world: OAuthWorld, tmp_path: Path) -> None:
     found = world.connected(configuration={"calendarId": "primary"})
-    shown = world.hub.use(IntegrationService).shown_configuration(found)
+    shown = world.hub.use(IntegrationService).shown_configuration(OWNER, found)
     assert shown.configuration == {"calendarId": "primary"}
     assert found.secret_name is None and world.hub.secrets.names("integration-") == []
     assert CLIENT_SECRET not in repr(world.hub.use(OAuthApps)) + str(logged(world, found))
@@ -181,7 +181,7 @@ def test_the_providers_own_addresses_may_be_sent_back_as_they_were_shown(world: 
     google = world.hub.catalogue.get("Google").profile.configuration.model_fields
     defaults = {"tokenUrl": f"{google['token_url'].default}/", "baseUrl": google["base_url"].default}
     found = world.now(world.integration(configuration={**defaults, "calendarId": "team"}))
-    shown = world.hub.use(IntegrationService).shown_configuration(found)
+    shown = world.hub.use(IntegrationService).shown_configuration(OWNER, found)
     assert shown.configuration == {"calendarId": "team"}
     world.integration(configuration={"tokenUrl": world.server.configuration()["tokenUrl"]})
 

@@ -12,6 +12,7 @@ import pytest
 import standardwebhooks.webhooks
 
 from domain.core.ports import OutboundError, OutboundFailure
+from domain.core.shown_address import shown_address
 from domain.journal.event_types import FROM_HUB, FROM_PLATFORM, EventOrigin
 from domain.journal.events import DomainEvent
 from domain.journal.ports import EventRef
@@ -151,7 +152,7 @@ async def test_410_disables_the_webhook_with_an_event_and_an_alert(world: Webhoo
     [event] = world.raised("WebhookDisabled")
     assert event == {
         "webhookId": str(webhook.webhook.webhook_id),
-        "url": RECEIVER,
+        "url": shown_address(RECEIVER),
         "reason": "The receiver answered 410 Gone.",
         "consecutiveFailures": 1,
         "disabledAt": "2026-03-01T09:00:00.000000Z",

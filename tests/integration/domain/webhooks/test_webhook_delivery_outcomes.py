@@ -412,9 +412,9 @@ async def test_a_retry_after_that_lies_too_late_is_recorded_and_every_retry_is_m
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("https://new.example/hook", "it points to https://new.example/hook"),
-        ("/moved?token=s3cret#part", "it points to https://receiver.example/moved?..."),
-        ("//user:pass@elsewhere.example/", "it points to https://elsewhere.example/"),
+        ("https://new.example/hook", "it points to https://new.example/h...#faf6ef34"),
+        ("/moved?token=s3cret#part", "it points to https://receiver.example/m...#1148436b"),
+        ("//user:pass@elsewhere.example/", "it points to https://elsewhere.example/#af7417c1"),
         ("https://[broken/", "its Location cannot be read."),
         (None, "it has no Location."),
     ],
