@@ -18,6 +18,7 @@ from functions.http.loops.routes import loops
 from functions.http.metrics import routes as metrics
 from functions.http.oauth.routes import oauth
 from functions.http.ops import routes as ops
+from functions.http.platform.routes import platform
 from functions.http.privacy.routes import privacy
 from functions.http.providers.routes import providers
 from functions.http.realtime.routes import realtime
@@ -44,6 +45,7 @@ for blueprint in (
     metrics.bp,
     oauth.bp,
     ops.bp,
+    platform.bp,
     privacy.bp,
     providers.bp,
     realtime.bp,

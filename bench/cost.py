@@ -32,7 +32,7 @@ PRIVATE_ENDPOINTS = 7
 ALWAYS_READY_GB_SECOND = 0.000004
 ALWAYS_READY_INSTANCES = 6
 #: Which scale apart on Flex Consumption: HTTP, durable, and each function of a timer or a queue.
-SCALING_GROUPS = 2 + 28
+SCALING_GROUPS = 2 + 29
 #: gpt-5.4-mini in a data zone: the global price and a tenth.
 PROMPT_TOKENS_PER_MILLION = 0.825
 ANSWER_TOKENS_PER_MILLION = 4.95

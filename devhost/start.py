@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
+from devhost.cli import DEVELOPMENT_TENANT
 from devhost.config import home, load_host_json, load_local_settings
 from devhost.errors import HostError
 from devhost.supervisor import Supervisor, bind, exit_with_parent
@@ -34,6 +35,9 @@ def start(arguments: argparse.Namespace) -> int:
     address = f"http://localhost:{sockets[0].getsockname()[1]}"
     os.environ["HUB_HOME"] = str(state)
     os.environ.setdefault("HUB_PUBLIC_URL", address)
+    if os.environ.get("HUB_ENVIRONMENT", "development") == "development":
+        # Whoever holds a token of `make token` administers the platform too.
+        os.environ.setdefault("HUB_PLATFORM_TENANT", DEVELOPMENT_TENANT)
     logs.configure(os.environ.get("HUB_LOG_LEVEL", "INFO"))
     _raise_file_limit()
     _migrate(app_dir, state)

@@ -264,6 +264,19 @@ def clean_up_alerts(timer: func.TimerRequest) -> None:
     logger.info("alerts cleaned up", extra={"alerts": use(AlertEvaluator).forget_old()})
 
 
+@bp.function_name("settle_tenants")
+@bp.timer_trigger(arg_name="timer", schedule="20 * * * * *")
+def settle_tenants(timer: func.TimerRequest) -> None:
+    """Every minute: go on with deletions of tenants, and give deliveries of resumed ones their time back."""
+    from domain.tenants.deletion import TenantDeleter
+    from domain.tenants.service import TenantService
+
+    restored = use(TenantService).restore()
+    deleted = use(TenantDeleter).delete_requested()
+    if restored or deleted:
+        logger.info("tenants settled", extra={"deliveriesRestored": restored, "tenantsDeleted": deleted})
+
+
 @bp.function_name("erase_people")
 @bp.timer_trigger(arg_name="timer", schedule="50 * * * * *")
 def erase_people(timer: func.TimerRequest) -> None:

@@ -1465,6 +1465,35 @@ UPDATE alembic_version SET version_num='0029' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0029 -> 0032
+
+CREATE TABLE [TenantStandings] (
+    [TenantId] UNIQUEIDENTIFIER NOT NULL,
+    [SuspendedAt] DATETIME2(6) NULL,
+    [Reason] NVARCHAR(400) NULL,
+    [RestoringSince] DATETIME2(6) NULL,
+    [ResumedAt] DATETIME2(6) NULL,
+    [MostWebhooks] INTEGER NULL,
+    [MostApiKeys] INTEGER NULL,
+    [MostIntegrations] INTEGER NULL,
+    [MostRequestsPerHour] INTEGER NULL,
+    [MostEventsPerHour] INTEGER NULL,
+    [DeletionRequestedAt] DATETIME2(6) NULL,
+    [DeletionRequestedBy] UNIQUEIDENTIFIER NULL,
+    [DeletionPlace] INTEGER NOT NULL DEFAULT 0,
+    [DeletionPosition] UNIQUEIDENTIFIER NULL,
+    [DeletionCounts] NVARCHAR(max) NULL,
+    [DeletedAt] DATETIME2(6) NULL,
+    [Version] INTEGER NOT NULL DEFAULT 1,
+    CONSTRAINT [PK_TenantStandings] PRIMARY KEY ([TenantId])
+);
+
+GO
+
+UPDATE alembic_version SET version_num='0032' WHERE alembic_version.version_num = '0029';
+
+GO
+
 COMMIT;
 
 GO

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.apikeys.model import ApiKey, KeyFilter
 from domain.core.paging import Page, PageRequest
+from domain.core.tenants import StandingTransaction
 from domain.core.transaction import UserTransaction
 from domain.journal.audit import AuditTransaction
 from domain.journal.ports import OutboxTransaction
@@ -79,7 +80,7 @@ class ApiKeys(Protocol):
         """Store the counts and LastUsedAt where none of them decreases. Changes no version."""
 
 
-class ApiKeyTransaction(OutboxTransaction, AuditTransaction, UserTransaction, Protocol):
+class ApiKeyTransaction(OutboxTransaction, AuditTransaction, UserTransaction, StandingTransaction, Protocol):
     """The transaction of the use cases of API keys; the limit of keys is kept by a lock on the tenant."""
 
     @property

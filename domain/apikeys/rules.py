@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from domain.apikeys.model import ApiKey, KeyStatus
 from domain.core.errors import FieldError, Forbidden, RuleViolation, ValidationFailed
 from domain.core.ip_address import read_ip, read_network
-from domain.core.permissions import PERMISSIONS
+from domain.core.permissions import PERMISSIONS, PLATFORM_ONLY
 from domain.core.principal import Principal
 
 
@@ -27,6 +27,7 @@ class VerificationCode(StrEnum):
     IP_NOT_ALLOWED = "IP_NOT_ALLOWED"
     INSUFFICIENT_SCOPES = "INSUFFICIENT_SCOPES"
     RATE_LIMITED = "RATE_LIMITED"
+    TENANT_SUSPENDED = "TENANT_SUSPENDED"
 
 
 _BY_STATUS = {
@@ -53,7 +54,8 @@ def check_key(key: ApiKey, *, scopes: Collection[str], ip: str | None, now: date
 
 
 def missing_scopes(has: Collection[str], wants: Collection[str]) -> tuple[str, ...]:
-    return tuple(scope for scope in wants if scope not in has)
+    """Return the scopes that are lacking; what only people may have is no scope, whoever wrote it into a key's row."""
+    return tuple(scope for scope in wants if scope not in has or scope in PLATFORM_ONLY)
 
 
 def ip_allowed(ip: str | None, allowed: Sequence[str]) -> bool:
@@ -72,6 +74,7 @@ def check_grant(
       because the hub does not know who may do what there. Where the `catalogue` is closed, only the scopes in it.
     - Raises Forbidden naming the scopes, or ValidationFailed for a scope outside a closed catalogue, and for an action
       that a resource of the hub does not have."""
+    _check_is_for_keys(scopes)
     _check_exist(scopes, {*PERMISSIONS, *catalogue}, is_closed=is_closed)
     asked = scopes if principal.api_key_id else [scope for scope in scopes if scope in PERMISSIONS]
     missing = missing_scopes(principal.permissions, asked)
@@ -81,6 +84,13 @@ def check_grant(
             code="insufficient-scope",
             scopes=missing,
         )
+
+
+def _check_is_for_keys(scopes: Collection[str]) -> None:
+    wanted = sorted(PLATFORM_ONLY.intersection(scopes))
+    if wanted:
+        detail = f"No API key can have {', '.join(wanted)}: only people of the platform's own tenant can."
+        raise ValidationFailed(detail, [FieldError("/scopes", detail)])
 
 
 _OWN_RESOURCES = frozenset(permission.partition(":")[0] for permission in PERMISSIONS)

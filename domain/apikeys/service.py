@@ -137,9 +137,11 @@ class ApiKeyService:
                 check_times(key.expires_at, key.not_before, now)
                 check_within(principal, maker, key)
                 check_share(tx, maker, key)
-            if tx.api_keys.count_active(principal.tenant_id, now) >= self._policy.per_tenant:
+            granted = tx.standings.of(principal.tenant_id).limits.api_keys
+            most = self._policy.per_tenant if granted is None else granted
+            if tx.api_keys.count_active(principal.tenant_id, now) >= most:
                 raise RuleViolation(
-                    f"The tenant already has {self._policy.per_tenant} active API keys, the maximum; revoke one first.",
+                    f"The tenant already has {most} active API keys, the maximum; revoke one first.",
                     code="BR-AK-03",
                 )
             tx.api_keys.add(principal.tenant_id, key)

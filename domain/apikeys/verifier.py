@@ -26,6 +26,7 @@ from domain.core.group_commit import AsyncGroupCommit
 from domain.core.permissions import APIKEY_VERIFY, INTEGRATION_MANAGE
 from domain.core.ports import Clock, QueueSender
 from domain.core.principal import Principal
+from domain.core.tenants import KnownStandings
 from domain.core.transaction import Transactions
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
 
@@ -77,6 +78,8 @@ class VerificationResult:
 
 #: The statuses after the charges of one quota; the error when the table store is down or the quota contended.
 Charged = Sequence[RateStatus] | Unavailable
+#: What a key gets for what is asked of it; the others tell of the key itself.
+_OF_GOOD_KEYS = (VerificationCode.VALID, VerificationCode.INSUFFICIENT_SCOPES)
 _UNKNOWN = VerificationResult(VerificationCode.NOT_FOUND)
 
 
@@ -94,6 +97,7 @@ class KeyVerifier:
         clock: Clock,
         *,
         on_failure: Literal["open", "closed"],
+        standings: KnownStandings,
         parallel: int = 1,
         listener: Callable[[Sequence[VerificationRequest], Sequence[VerificationResult]], None] | None = None,
     ) -> None:
@@ -103,6 +107,7 @@ class KeyVerifier:
         self._queue = queue
         self._clock = clock
         self._on_failure = on_failure
+        self._standings = standings
         self._parallel = parallel
         self._alerted_at: datetime | None = None
         self._together = AsyncGroupCommit(
@@ -138,6 +143,8 @@ class KeyVerifier:
             if key is None or not _is_visible(key, request):
                 continue
             code = check_key(key, scopes=request.scopes, ip=request.ip, now=now)
+            if code in _OF_GOOD_KEYS and self._standings.of(key.tenant_id).is_suspended:
+                code = VerificationCode.TENANT_SUSPENDED
             lacks_scopes = code is VerificationCode.INSUFFICIENT_SCOPES
             missing = missing_scopes(key.scopes, request.scopes) if lacks_scopes else ()
             results[index] = VerificationResult(code, key, missing=missing)

@@ -10,7 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from domain.core.errors import InvalidToken
-from domain.core.permissions import PERMISSIONS
+from domain.core.permissions import PERMISSIONS, PLATFORM_ONLY
 from domain.core.principal import EMAIL_ADDRESS, Principal, guid
 from domain.core.text_length import cut
 
@@ -27,7 +27,12 @@ ScopeMode = Literal["needs-role", "grants"]
 
 
 def principal_from_claims(
-    claims: Mapping[str, object], *, tenant_claim: str, user_claim: str, scopes: ScopeMode = "needs-role"
+    claims: Mapping[str, object],
+    *,
+    tenant_claim: str,
+    user_claim: str,
+    scopes: ScopeMode = "needs-role",
+    platform_tenant: UUID | None = None,
 ) -> Principal:
     """Return the principal that verified claims describe.
 
@@ -36,14 +41,20 @@ def principal_from_claims(
       what the user let an app do, not what the user may do: where they name permissions, only those of the user's that
       they name are left. With `grants` they are permissions themselves. A claim is a list or a space-separated string
       (RFC 8693 section 4.2, RFC 9068 section 2.2.3).
+    - What only people of the `platform_tenant` may have is dropped from every other tenant's: whoever administers
+      its directory writes the roles of its tokens.
     - Raises InvalidToken naming the claim when the tenant or the user is missing or not a GUID."""
     if user_claim not in claims and guid(claims.get("sub")) is not None:
         user_claim = "sub"
     held, named = _permissions(claims, _OF_THE_USER), _permissions(claims, _OF_THE_APP)
+    permissions = held | named if scopes == "grants" else held & named if named else held
+    tenant_id = _required_guid(claims, tenant_claim)
+    if tenant_id != platform_tenant:
+        permissions -= PLATFORM_ONLY
     principal = Principal(
-        tenant_id=_required_guid(claims, tenant_claim),
+        tenant_id=tenant_id,
         user_id=_required_guid(claims, user_claim),
-        permissions=held | named if scopes == "grants" else held & named if named else held,
+        permissions=permissions,
         name=_display_name(claims),
         email=_email(claims),
     )

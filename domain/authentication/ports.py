@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Protocol
+from uuid import UUID
 
 from domain.core.principal import Principal
 from domain.journal.occurrences import OccurrenceTransaction
@@ -29,3 +30,13 @@ class KeyUseTransaction(OutboxTransaction, OccurrenceTransaction, Protocol):
     def anomalies(self) -> Anomalies: ...
     @property
     def sightings(self) -> Sightings: ...
+
+
+class RequestGate(Protocol):
+    """What the platform lets a tenant do, over all of its people and keys."""
+
+    def limits_requests_of(self, tenant_id: UUID) -> bool:
+        """Return whether `admit_request` may block for the tenant."""
+
+    def admit_request(self, tenant_id: UUID) -> None:
+        """Count a request. Raises RateLimited when the tenant has had all it may have; Unavailable."""

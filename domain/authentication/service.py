@@ -15,7 +15,7 @@ from domain.apikeys.key_format import MARK, PlainKey, parse_key, safe_prefix
 from domain.apikeys.rate_limit import ChargeKind, RateStatus
 from domain.apikeys.rules import VerificationCode
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest, VerificationResult
-from domain.authentication.ports import TokenVerifier
+from domain.authentication.ports import RequestGate, TokenVerifier
 from domain.authentication.user_limits import UserLimits
 from domain.core.errors import (
     DomainError,
@@ -25,8 +25,10 @@ from domain.core.errors import (
     TwoCredentials,
     Unauthenticated,
 )
+from domain.core.permissions import PLATFORM_ONLY
 from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
+from domain.core.tenants import KnownStandings, refusal_of
 from domain.core.transaction import Transactions, UserTransaction, repeated
 from domain.core.wire import rfc3339
 from domain.journal.usage import CountUsage, UsageCounts
@@ -117,6 +119,8 @@ class Authenticator:
         *,
         from_client_principal: Callable[[str | None], Principal | None],
         limits: UserLimits | None = None,
+        standings: KnownStandings,
+        gate: RequestGate,
         listeners: Sequence[Callable[[AuthenticationResult], None]] = (),
     ) -> None:
         self._token_verifier = token_verifier
@@ -125,8 +129,11 @@ class Authenticator:
         self._clock = clock
         self._from_client_principal = from_client_principal
         self._limits = limits
+        self._standings = standings
+        self._gate = gate
         self._listeners = listeners
-        self._seen: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()
+        # With the standing at that time: a tenant that was deleted and came back is met for the first time again.
+        self._seen: OrderedDict[tuple[UUID, UUID], int] = OrderedDict()
         self._lock = Lock()
 
     def authenticate(
@@ -152,7 +159,7 @@ class Authenticator:
                 raise TwoCredentials("Send one credential: X-API-Key or Authorization, not both.")
             if text is None:
                 user = user or self._user(credentials)
-                result = _user_result(user, permission, origin, instead=instead)
+                result = self._user_result(user, permission, origin, instead=instead)
                 result = self._charged(result, user, is_free=free_with in user.permissions)
             else:
                 key = parse_key(text)
@@ -161,6 +168,8 @@ class Authenticator:
                 if verification is None:
                     verification = self._key_verifier.verify(_request(key, permission, origin, instead))
                 result = _key_result(key, verification, origin)
+            if result.principal is not None and result.error is None:
+                result = self._admitted(result, result.principal.tenant_id)
         except Unauthenticated as error:
             result = AuthenticationResult(origin, error=error, key_prefix=safe_prefix(text or ""))
         _log(result)
@@ -181,12 +190,17 @@ class Authenticator:
         if text is None:
             user = self._known(credentials)
             check = partial(self.authenticate, credentials, permission, instead=instead, free_with=free_with)
-            return await asyncio.to_thread(check) if user is None else check(user=user)
+            waits = user is None or self._gate.limits_requests_of(user.tenant_id)
+            return await asyncio.to_thread(check) if waits else check(user=user)
         key = parse_key(text)
         if key is None:
             return self.authenticate(credentials, permission)
         request = _request(key, permission, credentials.origin, instead)
         verification = await self._key_verifier.verify_soon(request)
+        if verification.key is not None and self._gate.limits_requests_of(verification.key.tenant_id):
+            return await asyncio.to_thread(
+                self.authenticate, credentials, permission, verification=verification
+            )
         return self.authenticate(credentials, permission, verification=verification)
 
     def _charged(
@@ -214,26 +228,44 @@ class Authenticator:
                     "Credentials are needed: send `Authorization: Bearer <token>` or `X-API-Key: <key>`."
                 )
             user = vouched
-        self._remember(user)
         return user
 
+    def _user_result(
+        self, user: Principal, permission: str | None, origin: RequestOrigin, *, instead: str | None
+    ) -> AuthenticationResult:
+        refusal = refusal_of(self._standings.of(user.tenant_id))
+        if refusal is not None:
+            return AuthenticationResult(origin, replace(user, origin=origin), refusal)
+        self._remember(user)
+        return _user_result(user, permission, origin, instead=instead)
+
+    def _admitted(self, result: AuthenticationResult, tenant_id: UUID) -> AuthenticationResult:
+        """Return the result, or a refusal when the tenant has had its requests of the hour."""
+        try:
+            self._gate.admit_request(tenant_id)
+        except RateLimited as limited:
+            return replace(result, error=limited)
+        return result
+
     def _known(self, credentials: Credentials) -> Principal | None:
+        """Return the user of a token that was verified before, if nothing about them has to be read or written."""
         user = self._token_verifier.known((credentials.authorization or "").partition(" ")[2].strip())
-        if user is None or (user.tenant_id, user.user_id) not in self._seen:
+        if user is None or self._standings.is_stale:
             return None
-        return user
+        version = self._standings.of(user.tenant_id).version
+        return user if self._seen.get((user.tenant_id, user.user_id)) == version else None
 
     @repeated
     def _remember(self, user: Principal) -> None:
-        key = (user.tenant_id, user.user_id)
+        key, version = (user.tenant_id, user.user_id), self._standings.of(user.tenant_id).version
         with self._lock:
-            if key in self._seen:
+            if self._seen.get(key) == version:
                 return
         with self._transactions.write() as tx:
             tx.users.see(user.tenant_id, user.user_id, user.name, self._clock.now())
             tx.commit()
         with self._lock:
-            self._seen[key] = None
+            self._seen[key] = version
             if len(self._seen) > USERS_REMEMBERED:
                 self._seen.popitem(last=False)
 
@@ -266,7 +298,7 @@ def _key_result(
     principal = Principal(
         tenant_id=key.tenant_id,
         user_id=key.created_by,
-        permissions=frozenset(key.scopes),
+        permissions=frozenset(key.scopes) - PLATFORM_ONLY,
         name=key.key_name,
         api_key_id=key.api_key_id,
         origin=origin,
@@ -288,6 +320,9 @@ def _refusal(verification: VerificationResult) -> DomainError | None:
             return InvalidToken(detail, code="key-not-yet-valid")
         case VerificationCode.IP_NOT_ALLOWED:
             return Forbidden("The API key may not be used from this address.", code="ip-not-allowed")
+        case VerificationCode.TENANT_SUSPENDED:
+            detail = "The tenant of the API key is suspended: its calls are refused."
+            return Forbidden(detail, code="tenant-suspended")
         case VerificationCode.INSUFFICIENT_SCOPES:
             detail = f"The API key lacks the scope '{', '.join(verification.missing)}'."
             return Forbidden(detail, code="insufficient-scope", scopes=verification.missing)

@@ -19,6 +19,7 @@ ALERTS_MANAGE: Final = "alerts:manage"
 ALERTS_PLATFORM: Final = "alerts:platform"
 METRICS_READ: Final = "metrics:read"
 APIKEY_VERIFY: Final = "apikey:verify"
+PLATFORM_ADMIN: Final = "platform:admin"
 
 #: What each permission lets its holder do; the scopes of API keys are drawn from the same names (section 8.1).
 PERMISSIONS: Final[Mapping[str, str]] = {
@@ -36,4 +37,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     ALERTS_PLATFORM: "See the hub's own alerts, which belong to no tenant",
     METRICS_READ: "Read the hub's metrics over all tenants",
     APIKEY_VERIFY: "Verify API keys of every tenant, as sibling services of the platform do",
+    PLATFORM_ADMIN: "List, limit, suspend and delete tenants; only in tokens of people of the platform's own tenant",
 }
+#: What no API key ever has, and nobody of a tenant but the platform's own (HUB_PLATFORM_TENANT).
+PLATFORM_ONLY: Final = frozenset({PLATFORM_ADMIN})

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.tenants import StandingTransaction
 from domain.incoming.model import IncomingBody, IncomingEndpoint, IncomingStatus, IncomingWebhook
 from domain.integrations.ports import Integrations
 from domain.journal.audit import AuditTransaction
@@ -84,7 +85,9 @@ class IncomingWebhooks(Protocol):
         """Remove up to `limit` events received before `cutoff`; return how many. A repeat of one is new again."""
 
 
-class IncomingTransaction(OutboxTransaction, AuditTransaction, BurstTransaction, Protocol):
+class IncomingTransaction(
+    OutboxTransaction, AuditTransaction, BurstTransaction, StandingTransaction, Protocol
+):
     """The transaction of incoming webhooks: their inbox, the integration they belong to, and what they raise."""
 
     @property

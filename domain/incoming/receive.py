@@ -15,6 +15,7 @@ from domain.apikeys.rules import ip_allowed
 from domain.core.errors import Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
 from domain.core.group_commit import GroupCommit
 from domain.core.ports import Clock
+from domain.core.tenants import refusal_of
 from domain.core.transaction import Transactions, repeated
 from domain.incoming.inbox import Inbox
 from domain.incoming.ports import IncomingTransaction
@@ -167,9 +168,9 @@ class IncomingReceiver:
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
         """Verify a request, its raw body unchanged, and return once its events are durable.
 
-        Raises TooLarge over 1 MiB, Forbidden (`source-not-allowed`), Unauthenticated (`bad-signature`), Unavailable,
-        Conflict (`too-many-hops`), NotFound when the integration is unknown, not active or without webhooks, or the
-        address is not in use."""
+        Raises TooLarge over 1 MiB, Forbidden (`source-not-allowed`, or the tenant is suspended), Unauthenticated
+        (`bad-signature`), Unavailable, Conflict (`too-many-hops`), NotFound when the integration is unknown, not
+        active or without webhooks, or the address is not in use."""
         if len(request.body) > BODY_MAX_BYTES:
             size = len(request.body)
             raise TooLarge(f"The body is {size:,} bytes; at most {BODY_MAX_BYTES:,} are accepted.")
@@ -205,8 +206,11 @@ class IncomingReceiver:
             if integration is None or not takes_webhooks(integration, self._disabled_types):
                 raise unknown_address()
             endpoint = tx.incoming.endpoint(integration.tenant_id, integration_id)
+            refusal = refusal_of(tx.standings.of(integration.tenant_id))
         if not is_address(endpoint, caller.token, now):
             raise unknown_address()
+        if refusal is not None:
+            raise refusal
         if endpoint.allowed_ips and not ip_allowed(caller.source_ip, endpoint.allowed_ips):
             reason = "The IP address is not in the allow list."
             self._refusals.note(integration, reason, caller.source_ip, now)

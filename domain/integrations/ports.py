@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.tenants import StandingTransaction
 from domain.core.transaction import UserTransaction
 from domain.integrations.model import HealthStatus, Integration, IntegrationLog, IntegrationStatus, LogLevel
 from domain.journal.audit import AuditTransaction
@@ -75,6 +76,9 @@ class Integrations(Protocol):
         """Return the integration. Raises NotFound."""
 
     def page(self, tenant_id: UUID, filter_: IntegrationFilter, page: PageRequest) -> Page[Integration]: ...
+
+    def count(self, tenant_id: UUID) -> int:
+        """Return how many there are that are not disconnected."""
 
     def update(self, tenant_id: UUID, integration: Integration) -> None:
         """Store it if `integration.version` is still current, and count the version up; the slot follows its status.
@@ -161,7 +165,13 @@ class AccessTokens(Protocol):
 
 
 class IntegrationTransaction(
-    OutboxTransaction, AuditTransaction, OccurrenceTransaction, SignalTransaction, UserTransaction, Protocol
+    OutboxTransaction,
+    AuditTransaction,
+    OccurrenceTransaction,
+    SignalTransaction,
+    UserTransaction,
+    StandingTransaction,
+    Protocol,
 ):
     """The transaction of a change of an integration, or of its health, with its log."""
 

@@ -191,9 +191,21 @@ class IntegrationService:
             if owner is not None and owner != principal.user_id:
                 # They may never have called yet, and will be who asks for the calendar's syncs.
                 tx.users.see(draft.tenant_id, owner, "", draft.created_at)
+            _check_number(tx, draft.tenant_id)
             self._changes.add(tx, draft, principal)
             tx.commit()
         return draft
+
+
+def _check_number(tx: IntegrationTransaction, tenant_id: UUID) -> None:
+    """Raise Conflict when the tenant has as many integrations as the platform lets it have."""
+    most = tx.standings.of(tenant_id).limits.integrations
+    if most is None:
+        return
+    tx.users.lock_tenant(tenant_id)
+    if tx.integrations.count(tenant_id) >= most:
+        detail = f"The tenant has its {most} integrations already; disconnect one first."
+        raise Conflict(detail, code="integration-limit")
 
 
 def _owner(principal: Principal, kind: IntegrationType, named: UUID | None) -> UUID | None:

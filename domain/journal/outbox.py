@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -18,6 +19,7 @@ from domain.core.json_text import check_json, cut_members
 from domain.core.permissions import EVENTS_WRITE
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.principal import Principal
+from domain.core.tenants import KnownStandings
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339
 from domain.journal.audit import AuditEntry
@@ -27,6 +29,8 @@ from domain.journal.events import EVENT_ID_PATTERN, Accepted, DomainEvent, Raise
 from domain.journal.hops import HOPS_HEADER, HOPS_LIMIT, HopCounter, TooManyHops
 from domain.journal.ports import EventRef, EventTransaction
 from domain.journal.raising import ENVELOPE_BYTES
+
+logger = logging.getLogger("hub.events")
 
 DOMAIN_EVENTS_QUEUE = "domain-events"
 _IDS_PER_MESSAGE = 100
@@ -97,7 +101,12 @@ class EventService:
         max_bytes: int,
         reserved: ReservedTypes,
         hops: HopCounter,
+        standings: KnownStandings,
+        admit: Callable[[UUID, int], None],
     ) -> None:
+        """`admit` is asked before so many events of a tenant are stored that came over the API."""
+        self._standings = standings
+        self._admit = admit
         self._transactions = transactions
         self._queue = queue
         self._clock = clock
@@ -130,10 +139,13 @@ class EventService:
         check_types(self._reserved, [(event.type, f"{place}/type") for event, place in named])
         _check_moments(named, self._clock.now())
         rows = [self._row(tenant_id, event, traceparent, place) for event, place in named]
+        self._admit(tenant_id, len(rows))
         return self._store([replace(row, hops=count) for row in rows] if count else rows)
 
-    def accept_message(self, body: str, message_id: str) -> EventRef:
+    def accept_message(self, body: str, message_id: str) -> EventRef | None:
         """Store one event that another module sent straight to the queue. Raises ReservedType, ValidationFailed.
+
+        Of a tenant that is or was deleted nothing is stored any more: None.
 
         Its `tenantId` names the tenant; the message id makes it idempotent when the event has no id."""
         if len(body) > self._max_bytes + ENVELOPE_BYTES:
@@ -148,6 +160,9 @@ class EventService:
             event = RaiseEvent.model_validate(fields, by_alias=True, by_name=False)
         except (ValidationFailed, ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValidationFailed("The message is not an event.") from error
+        if self._standings.of(tenant_id).deletion_requested_at is not None:
+            logger.warning("event of a deleted tenant dropped", extra={"tenantId": str(tenant_id)})
+            return None
         if errors := _reserved_among(self._reserved, [(event.type, "/type")]):
             raise ReservedType(errors, tenant_id=tenant_id, event=event)
         _check_moments([(event, "")], self._clock.now())

@@ -11,6 +11,7 @@ from domain.core.errors import DomainError, NotFound, RuleViolation, Unavailable
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal, RequestOrigin
+from domain.core.tenants import refusal_of
 from domain.core.transaction import Transactions
 from domain.core.wire import rfc3339
 from domain.integrations.changes import ChangeRecorder
@@ -76,7 +77,9 @@ class CallbackHandler:
         self._same_browser = same_browser
 
     async def complete(self, callback: Callback, origin: RequestOrigin) -> Completion:
-        """Complete an authorization (UC-IM-03 steps 4-6). The state is used up first. Raises Unavailable."""
+        """Complete an authorization (UC-IM-03 steps 4-6). The state is used up first.
+
+        Raises Unavailable, and Forbidden of a suspended tenant."""
         try:
             pending = await asyncio.to_thread(self._states.take, callback.state)
             self._check_browser(pending, callback)
@@ -151,8 +154,11 @@ class CallbackHandler:
         try:
             with self._transactions.read() as tx:
                 found = tx.integrations.get(pending.tenant_id, pending.integration_id)
+                refusal = refusal_of(tx.standings.of(pending.tenant_id))
         except NotFound:
             raise StateRefused("The integration does not exist any more.") from None
+        if refusal is not None:
+            raise refusal
         if found.status in (IntegrationStatus.Disconnected, IntegrationStatus.Error):
             raise StateRefused(f"The integration is {found.status.name} now; nothing was changed.")
         return found

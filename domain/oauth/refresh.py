@@ -31,6 +31,8 @@ _AT_ONCE = 8
 _FINISH_WITHIN = timedelta(hours=24)
 _FINISH_AGAIN = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(days=1)
+#: A tenant that is suspended needs no token, and must not take the place of one that is due.
+_SUSPENDED = timedelta(minutes=15)
 _FAILURES = ("revoked", "failed", "unfinished")
 
 
@@ -88,6 +90,9 @@ class TokenRefresher:
             if integration is None:
                 await asyncio.to_thread(self._clean_up, grant)
                 return "removed"
+            if await asyncio.to_thread(self._is_suspended, integration):
+                await asyncio.to_thread(self._put_off, grant)
+                return "suspended"
             if grant.withdrawn:
                 await asyncio.to_thread(self._finish_withdrawal, integration, grant)
                 return "withdrawn"
@@ -109,6 +114,14 @@ class TokenRefresher:
         with self._transactions.read() as tx:
             found = tx.integrations.find(grant.integration_id)
         return found if found is not None and found.status != IntegrationStatus.Disconnected else None
+
+    def _is_suspended(self, integration: Integration) -> bool:
+        with self._transactions.read() as tx:
+            return tx.standings.of(integration.tenant_id).is_suspended
+
+    def _put_off(self, grant: Grant) -> None:
+        due_at = self._clock.now() + _SUSPENDED
+        self._grants.change(grant, lambda current: replace(current, due_at=due_at))
 
     def _refresh(self, integration: Integration, grant: Grant) -> str:
         now = self._clock.now()

@@ -54,6 +54,12 @@ class SuppressionList:
             raise Unavailable("The key of the suppression list is not in the secret store.")
         return DigestFilter(DigestedPeople(key, digests))
 
+    def forget_key(self, tenant_id: UUID) -> bool:
+        """Destroy the tenant's key, without which its list says nothing; return whether there was one."""
+        with self._lock:
+            self._keys.pop(tenant_id, None)
+        return self._secrets.delete(_secret_name(tenant_id))
+
     def _key(self, tenant_id: UUID) -> bytes | None:
         with self._lock:
             if tenant_id not in self._keys:

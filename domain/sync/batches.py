@@ -30,6 +30,7 @@ from domain.sync.model import (
     StreamState,
     SyncDirection,
     SyncJob,
+    SyncStatus,
     SyncType,
     checkpoint_context,
     state_context,
@@ -162,6 +163,10 @@ class BatchRunner:
                 return BatchResult(BatchState.Stopped)
             steps = tx.sync_jobs.steps(job_id)
             integration = tx.integrations.find(job.integration_id)
+            is_suspended = tx.standings.of(job.tenant_id).is_suspended
+        if is_suspended:
+            self._park(job, now)
+            return BatchResult(BatchState.Stopped)
         step = next(step for step in steps if step.position == position)
         if step.phase == Phase.Done:
             return BatchResult(BatchState.Done)
@@ -172,6 +177,13 @@ class BatchRunner:
         others = [other for other in steps if other.position != position]
         other_records = sum(other.total or other.processed + other.failed for other in others)
         return _Snapshot(job, step, integration, other_records)
+
+    def _park(self, job: SyncJob, now: datetime) -> None:
+        """Let the job of a suspended tenant wait, without a place, to go on from its checkpoint one day."""
+        waits = replace(job, status=SyncStatus.Scheduled, scheduled_at=now, waiting_until=None, queued_at=now)
+        with self._transactions.write() as tx:
+            if tx.sync_jobs.move(waits, SyncStatus.Running):
+                tx.commit()
 
     def _open(self, snapshot: _Snapshot, size: int) -> Batch:
         source = self._sources.open(snapshot.integration)

@@ -234,7 +234,8 @@ class FanOut:
         # An event is read once, by its own rules; only what may be an announcement is read here.
         fields = _announced(body) if _EVENT_IDS in body else None
         if fields is None:
-            return [self._events.accept_message(body, message_id)]
+            accepted = self._events.accept_message(body, message_id)
+            return [] if accepted is None else [accepted]
         event_ids = fields["eventIds"]
         if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
             raise ValidationFailed("The announcement's eventIds are not a list of texts.")

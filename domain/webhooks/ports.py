@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.core.paging import Page, PageRequest
+from domain.core.tenants import StandingTransaction
 from domain.core.transaction import UserTransaction
 from domain.journal.audit import AuditTransaction
 from domain.journal.events import DomainEvent
@@ -372,7 +373,7 @@ class LoopTransaction(AuditTransaction, Protocol):
     def loops(self) -> Loops: ...
 
 
-class WebhookTransaction(AuditTransaction, UserTransaction, Protocol):
+class WebhookTransaction(AuditTransaction, UserTransaction, StandingTransaction, Protocol):
     """The transaction of a change of a webhook, which may release its held deliveries; the limit locks the tenant."""
 
     @property

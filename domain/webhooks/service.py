@@ -271,8 +271,10 @@ class WebhookService:
         )
         with self._transactions.write() as tx:
             tx.users.lock_tenant(principal.tenant_id)
-            if tx.webhooks.count(principal.tenant_id) >= self._limits.per_tenant:
-                detail = f"The tenant has its {self._limits.per_tenant} webhooks already; delete one first."
+            granted = tx.standings.of(principal.tenant_id).limits.webhooks
+            most = self._limits.per_tenant if granted is None else granted
+            if tx.webhooks.count(principal.tenant_id) >= most:
+                detail = f"The tenant has its {most} webhooks already; delete one first."
                 raise RuleViolation(detail, code="BR-WH-07")
             _check_integration(tx, webhook)
             tx.webhooks.add(principal.tenant_id, webhook)

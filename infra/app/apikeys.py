@@ -10,6 +10,7 @@ from domain.apikeys.service import ApiKeyService, KeyPolicy
 from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerificationService, KeyVerifier
 from domain.authentication.key_usage_watch import KeyUsageWatch
+from domain.core.tenants import KnownStandings
 from infra.app.hub import Hub, builds
 
 
@@ -26,6 +27,7 @@ def key_verifier(hub: Hub) -> KeyVerifier:
         hub.queue,
         hub.clock,
         on_failure=hub.settings.rate_limit_fail,
+        standings=hub.use(KnownStandings),
         parallel=hub.tables.parallelism,
         listener=hub.use(KeyUsageWatch).listen,
     )

@@ -7,7 +7,9 @@ from domain.authentication.intruders import IntruderWatch
 from domain.authentication.key_usage_watch import KeyUsageWatch
 from domain.authentication.service import Authenticator, count_calls
 from domain.authentication.user_limits import UserLimits
+from domain.core.tenants import KnownStandings
 from domain.journal.usage import UsageMeter
+from domain.tenants.quotas import TenantQuotas
 from infra.app.hub import Hub, builds
 from infra.authentication.app_service import principal_from_app_service
 from infra.authentication.factory import build_verifier
@@ -23,6 +25,8 @@ def authenticator(hub: Hub) -> Authenticator:
         from_client_principal=lambda header: principal_from_app_service(header, hub.settings),
         limits=hub.use(UserLimits) if hub.settings.user_rate_limit_per_hour else None,
         listeners=[hub.use(IntruderWatch).listen, count_calls(hub.use(UsageMeter).count)],
+        standings=hub.use(KnownStandings),
+        gate=hub.use(TenantQuotas),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from domain.core.idempotency import Idempotency
 from domain.core.postponing import Postponement
+from domain.core.tenants import KnownStandings
 from infra.app.hub import Hub, builds
 
 
@@ -13,6 +14,11 @@ from infra.app.hub import Hub, builds
 def idempotency(hub: Hub) -> Idempotency:
     kept = timedelta(hours=hub.settings.idempotency_hours)
     return Idempotency(hub.tables, hub.cipher, hub.clock, kept=kept)
+
+
+@builds
+def known_standings(hub: Hub) -> KnownStandings:
+    return KnownStandings(hub.transactions, hub.clock)
 
 
 @builds

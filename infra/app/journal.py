@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain.core.tenants import KnownStandings
 from domain.journal.audit_log import AuditService
 from domain.journal.audit_signing import AuditHeads
 from domain.journal.event_types import ReservedTypes, reserved_types
@@ -11,6 +12,7 @@ from domain.journal.hops import HopCounter
 from domain.journal.occurrences import OccurrenceSender
 from domain.journal.outbox import EventService
 from domain.journal.usage import TenantUsageService, UsageMeter
+from domain.tenants.quotas import TenantQuotas
 from infra.app.hub import Hub, builds
 from infra.audit_signing import holds
 
@@ -25,6 +27,8 @@ def event_service(hub: Hub) -> EventService:
         max_bytes=hub.settings.event_max_bytes,
         reserved=hub.use(ReservedTypes),
         hops=hub.use(HopCounter),
+        standings=hub.use(KnownStandings),
+        admit=hub.use(TenantQuotas).admit_events,
     )
 
 

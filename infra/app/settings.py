@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic.alias_generators import to_camel
@@ -87,6 +88,11 @@ class Settings(BaseSettings):
     auth_app_service: bool = Field(
         False,
         description="Trust X-MS-CLIENT-PRINCIPAL of App Service Authentication; only where it is switched on",
+    )
+
+    platform_tenant: UUID | None = Field(
+        None,
+        description="Tenant whose people may have the permission `platform:admin`, over all tenants; unset: nobody",
     )
 
     trusted_proxy_hops: int = Field(

@@ -46,6 +46,7 @@ def principal_from_app_service(header: str | None, settings: Settings) -> Princi
         tenant_claim=settings.auth_tenant_claim,
         user_claim=settings.auth_user_claim,
         scopes=settings.auth_scp,
+        platform_tenant=settings.platform_tenant,
     )
 
 

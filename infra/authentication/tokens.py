@@ -65,6 +65,7 @@ class JwtVerifier:
         self._tenant_claim = settings.auth_tenant_claim
         self._user_claim = settings.auth_user_claim
         self._scopes = settings.auth_scp
+        self._platform_tenant = settings.platform_tenant
         self._keys = keys
         self._now = now
         self._verified = VerifiedTokens()
@@ -92,6 +93,7 @@ class JwtVerifier:
                     tenant_claim=self._tenant_claim,
                     user_claim=self._user_claim,
                     scopes=self._scopes,
+                    platform_tenant=self._platform_tenant,
                 ),
                 expires_at=_moment(expires) if self._tells_end else None,
             )

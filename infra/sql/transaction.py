@@ -43,7 +43,10 @@ from infra.sql.sync.events import SqlSyncEvents
 from infra.sql.sync.jobs import SqlSyncJobs
 from infra.sql.sync.records import SqlSyncRecords
 from infra.sql.sync.settings import SqlSyncSettings
+from infra.sql.tenants.administration import SqlTenants
 from infra.sql.tenants.repository import SqlUsers
+from infra.sql.tenants.rows import SqlTenantRows
+from infra.sql.tenants.standings import SqlStandings
 from infra.sql.webhooks.deliveries import SqlDeliveries
 from infra.sql.webhooks.loops import SqlLoops
 from infra.sql.webhooks.pipeline import SqlDeliveryPipeline
@@ -65,6 +68,9 @@ class SqlTransaction:
     """Satisfies the transaction of every room; each repository is made when it is first used."""
 
     users = _over(SqlUsers)
+    standings = _over(SqlStandings)
+    tenants = _over(SqlTenants)
+    tenant_rows = _over(SqlTenantRows)
     api_keys = _over(SqlApiKeys)
     integrations = _over(SqlIntegrations)
     integration_logs = _over(SqlIntegrationLogs)

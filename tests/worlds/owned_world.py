@@ -23,6 +23,7 @@ from domain.apikeys.model import CreateApiKey
 from domain.apikeys.service import ApiKeyService
 from domain.core.permissions import PERMISSIONS
 from domain.core.principal import Principal
+from domain.core.wire import rfc3339
 from domain.integrations.commands import CreateIntegration
 from domain.integrations.connection import Catalogue
 from domain.integrations.model import IntegrationLog, LogLevel
@@ -70,6 +71,7 @@ from tests.worlds.sync_world import Crm
 
 #: In everything that a person of the owner wrote: no other tenant's answer may hold it.
 MARK = "zq-only-the-owner-wrote-this"
+PLATFORM_TENANT, PLATFORM_USER = UUID(int=0xC0), UUID(int=0xC1)
 PERSON = f"{MARK}@guest.example"
 SIGNED = "x-mark-signature"
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -145,7 +147,7 @@ class OwnedWorld:
         self.crm, self.stripe = MarkCrm(), Vendor("Stripe", IntegrationType.PaymentGateway)
         providers: dict[str, Provider] = {"Crm": self.crm, "Stripe": self.stripe}
         self.hub = build(
-            settings_at(home, **settings),
+            settings_at(home, **{"platform_tenant": PLATFORM_TENANT, **settings}),
             clock=self.clock,
             queue=self.queue,
             secrets=self.secrets,
@@ -207,6 +209,15 @@ class OwnedWorld:
         """Call the operation at a path of the document; `named` fill its parameters."""
         operation = next(each for each in operations() if (each.method, each.path) == (method, path))
         return self.send(operation, credentials or self.token(PERMISSIONS.keys()), ids=named, body=body)
+
+    def send_idempotently(self, method: str, path: str, body: Any) -> Answer:
+        """As the owner, under an Idempotency-Key."""
+        return self.call(
+            method, path, body, {**self.token(PERMISSIONS.keys()), "idempotency-key": "once-and-for-all"}
+        )
+
+    def now_text(self) -> str:
+        return rfc3339(self.clock.now())
 
     # What the owner has
 
@@ -290,6 +301,7 @@ class OwnedWorld:
         self._store_what_watchers_store(UUID(webhook["webhookId"]))
         self.ids["alerts/rules/kind"] = "webhook-disabled"
         self.ids["providers/name"] = "Crm"
+        self.ids["platform/tenants/tenantId"] = str(TENANT)
         self.hub.use(AuditHeads).sign_new()
         with self.hub.database.read() as connection:
             newest = connection.exec_driver_sql("SELECT MAX(Sequence) FROM AuditLog").scalar()

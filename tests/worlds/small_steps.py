@@ -37,6 +37,8 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "domain.sync.exporting": ("PUSHES", "AT_ONCE"),
     "domain.sync.importing": ("SWEEP_RECORDS",),
     "domain.sync.record_service": ("CHUNK",),
+    "domain.tenants.deletion": ("ENTITIES", "ROWS", "THINGS"),
+    "domain.tenants.service": ("PER_TRANSACTION",),
     "domain.webhooks.fan_out": ("EVENTS_PER_TRANSACTION", "EVENTS_PER_LOOK"),
     "domain.webhooks.loop_brake": ("RELEASED_PER_TRANSACTION",),
     "domain.webhooks.sweep": ("PER_TRANSACTION", "DELETED_PER_TRANSACTION"),

@@ -25,6 +25,7 @@ from tests.worlds import (
     sql_drive_recommendations,
     sql_drive_signals,
     sql_drive_sync,
+    sql_drive_tenants,
     sql_drive_usage,
 )
 from tests.worlds import sql_drive_integrations as integrations
@@ -50,6 +51,7 @@ REPOSITORIES = (
     *sql_drive_privacy.REPOSITORIES,
     *sql_drive_anomalies.REPOSITORIES,
     *sql_drive_recommendations.REPOSITORIES,
+    *sql_drive_tenants.REPOSITORIES,
 )
 _EVERY_FILTER = DeliveryFilter(
     statuses=list(DeliveryStatus),
@@ -112,6 +114,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         **sql_drive_privacy.calls(world),
         **sql_drive_anomalies.calls(world),
         **sql_drive_recommendations.calls(world),
+        **sql_drive_tenants.calls(world),
         **integrations.integration_calls(world),
         "outbox.append": [
             lambda tx: tx.outbox.append([world.event() for _ in range(600)]),

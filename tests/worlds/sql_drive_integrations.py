@@ -66,6 +66,7 @@ def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]
             lambda tx: tx.integrations.page(tenant, IntegrationFilter(), PageRequest()),
         ],
         "integrations.update": [lambda tx: tx.integrations.update(tenant, replace(stored, name="Renamed"))],
+        "integrations.count": [lambda tx: tx.integrations.count(tenant)],
         "integrations.slot_holder": [lambda tx: tx.integrations.slot_holder(tenant, "PaymentGateway")],
         "integrations.due_for_check": [
             lambda tx: tx.integrations.due_for_check(now, after=None, checked_before=before, limit=500),

@@ -89,6 +89,8 @@ class AlertIntake:
     @repeated
     def _raise(self, finding: AlertFinding) -> bool:
         with self._transactions.write() as tx:
+            if tx.standings.of(finding.tenant_id).deletion_requested_at is not None:
+                return False
             rule = effective(finding.kind, tx.alert_rules.settings(finding.tenant_id).get(finding.kind))
             if not raises(rule, finding):
                 return False

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from domain.apikeys.rate_limit import Charge, RateStatus
 from domain.core.paging import Page, PageRequest
+from domain.core.tenants import StandingTransaction
 from domain.integrations.model import HealthStatus, IntegrationStatus, SuspensionCause
 from domain.integrations.ports import Integrations
 from domain.journal.audit import AuditTransaction
@@ -218,7 +219,7 @@ class Notifier(Protocol):
         """Send by the tenant's own integration. Raises ProviderFailure, NotFound, Unavailable."""
 
 
-class AlertTransaction(OutboxTransaction, AuditTransaction, BurstTransaction, Protocol):
+class AlertTransaction(OutboxTransaction, AuditTransaction, BurstTransaction, StandingTransaction, Protocol):
     """What evaluating and reporting alerts may touch."""
 
     @property

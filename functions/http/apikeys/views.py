@@ -14,7 +14,7 @@ from domain.apikeys.rate_limit import RateStatus
 from domain.apikeys.service import Issued
 from domain.apikeys.usage import Usage
 from domain.apikeys.verifier import VerifiedKey
-from domain.core.permissions import PERMISSIONS
+from domain.core.permissions import PERMISSIONS, PLATFORM_ONLY
 from domain.core.text_length import TextConstraints
 from domain.core.wire import UtcMoment
 from functions.http.kit.views import Moment, PageQuery, PageView, Query, View
@@ -30,6 +30,7 @@ Code = Literal[
     "IP_NOT_ALLOWED",
     "INSUFFICIENT_SCOPES",
     "RATE_LIMITED",
+    "TENANT_SUSPENDED",
 ]
 
 
@@ -244,6 +245,7 @@ def scopes_view(
     own = [
         ScopeView(scope=scope, description=text, grantable=scope in permissions)
         for scope, text in PERMISSIONS.items()
+        if scope not in PLATFORM_ONLY
     ]
     others = [
         ScopeView(

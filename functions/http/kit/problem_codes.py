@@ -91,6 +91,16 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The API key does not allow the caller's IP address.",
         "Call from an address in the key's `allowedIps`, or change them.",
     ),
+    "tenant-suspended": ProblemCode(
+        403,
+        "The platform suspended the caller's tenant. Its deliveries are held and its syncs wait; nothing is lost.",
+        "Ask the platform's administrators, who resume it.",
+    ),
+    "tenant-deleted": ProblemCode(
+        403,
+        "The caller's tenant is being deleted from the platform, or was.",
+        "Ask the platform's administrators, who can let the tenant begin anew.",
+    ),
     "source-not-allowed": ProblemCode(
         403,
         "The integration does not accept webhooks from this IP address.",
@@ -156,6 +166,26 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         409,
         "The integration is in the state Error, which only a review by a person ends.",
         "Find the cause in its `/logs`, then POST a note to its `/review`.",
+    ),
+    "integration-limit": ProblemCode(
+        409,
+        "The tenant has as many integrations as the platform lets it have; `detail` says how many.",
+        "Disconnect one that is not used, or ask the platform's administrators for more.",
+    ),
+    "platform-tenant": ProblemCode(
+        409,
+        "The tenant of the platform's administrators cannot be suspended or deleted.",
+        "Name another tenant.",
+    ),
+    "tenant-not-suspended": ProblemCode(
+        409,
+        "Only a suspended tenant can be deleted.",
+        "Suspend it first; its deletion begins 15 minutes after it was asked for.",
+    ),
+    "tenant-deleting": ProblemCode(
+        409,
+        "The tenant is being deleted, which cannot be undone.",
+        "Wait until it is Deleted; then it can be resumed, with nothing in it.",
     ),
     "BR-DS-01": ProblemCode(
         409,

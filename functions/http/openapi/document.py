@@ -45,6 +45,7 @@ TAGS = {
     "Alerts": "Problems that need attention: raised once, sent to people, and recovered when the cause is gone.",
     "Audit": "A log of sensitive operations, in a hash chain that shows tampering.",
     "Privacy": "Export and erasure of a person's data.",
+    "Platform": "Tenants: their limits, suspension and deletion, for the platform's administrators.",
     "Operations": "Health, documentation and metrics.",
 }
 

@@ -58,6 +58,12 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "integrations/{id}/sync-schedule"): {
         "Each night": {"syncType": "Incremental", "expression": "0 0 3 * * *"}
     },
+    ("PUT", "platform/tenants/{tenantId}/limits"): {
+        "A small plan": {"webhooks": 5, "apiKeys": 3, "eventsPerHour": 10000}
+    },
+    ("POST", "platform/tenants/{tenantId}/suspend"): {
+        "Unpaid": {"reason": "The invoice of March is not paid."}
+    },
     ("POST", "events"): {
         "One event": {
             "id": "booking-42-confirmed",

@@ -56,8 +56,12 @@ def tenant_usage_page(listed: UsageList, by: ByPeriod) -> TenantUsagePage:
         by=by,
         since=listed.since,
         until=listed.until,
-        totals=UsageCountsView(**_fields(listed.total)),
+        totals=counts_view(listed.total),
     )
+
+
+def counts_view(counts: UsageCounts) -> UsageCountsView:
+    return UsageCountsView(**_fields(counts))
 
 
 def _span_view(span: UsageSpan) -> UsageSpanView:

@@ -36,6 +36,7 @@ from infra.sql.statements import (
     unindexed,
     update_version,
 )
+from infra.sql.tenants.standings import is_suspended
 
 _i = integrations.c
 _SORTS = {
@@ -140,6 +141,12 @@ class SqlIntegrations:
         ordered = statement.order_by(column.desc() if filter_.descending else column, _i.IntegrationId)
         return page_of(self._connection, ordered, page, _integration_of)
 
+    def count(self, tenant_id: UUID) -> int:
+        # IX_Integration_Tenant
+        kept = _i.Status != int(IntegrationStatus.Disconnected)
+        statement = select(func.count()).select_from(integrations).where(_i.TenantId == tenant_id, kept)
+        return self._connection.execute(statement).scalar_one()
+
     def update(self, tenant_id: UUID, integration: Integration) -> None:
         key = {"TenantId": tenant_id, "IntegrationId": integration.integration_id}
         with raising_when_taken(SlotTaken):
@@ -164,7 +171,12 @@ class SqlIntegrations:
             and_(_i.Status == int(IntegrationStatus.Suspended), _i.ProbeAfter <= now),
         )
         unchecked = or_(_i.LastHealthCheck.is_(None), _i.LastHealthCheck < checked_before)
-        statement = select(integrations).where(_i.IsEnabled == True, is_due, unchecked)  # noqa: E712
+        statement = select(integrations).where(
+            _i.IsEnabled == True,  # noqa: E712
+            is_due,
+            unchecked,
+            ~is_suspended(_i.TenantId),
+        )
         if after is not None:
             statement = statement.where(_i.IntegrationId > after)
         rows = self._connection.execute(statement.order_by(_i.IntegrationId).limit(limit))

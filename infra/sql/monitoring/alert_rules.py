@@ -50,6 +50,7 @@ from infra.sql.journal.tables import domain_events, signal_buckets, signal_delta
 from infra.sql.monitoring.tables import alert_notifications, alert_rules, anomalies, anomaly_watermarks
 from infra.sql.statements import chunks, put_version
 from infra.sql.sync.tables import data_sync_jobs
+from infra.sql.tenants.standings import is_suspended
 from infra.sql.webhooks.tables import webhook_deliveries, webhooks
 
 _r = alert_rules.c
@@ -156,7 +157,8 @@ class SqlNotifications:
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Notification]:
         # IX_AlertNotification_Due
-        due = update_first(alert_notifications, _IS_PENDING, _n.DueAt <= now, order_by=_n.DueAt, limit=limit)
+        ready = (_IS_PENDING, _n.DueAt <= now, ~is_suspended(_n.TenantId))
+        due = update_first(alert_notifications, *ready, order_by=_n.DueAt, limit=limit)
         claimed = due.values(DueAt=until, Attempts=_n.Attempts + 1).returning(*_n)
         return [_notification_of(row) for row in self._connection.execute(claimed)]
 

@@ -53,6 +53,7 @@ from infra.sql.statements import (
     within,
 )
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, sync_steps
+from infra.sql.tenants.standings import is_suspended
 from infra.sql.types import Utc
 
 _j = data_sync_jobs.c
@@ -303,7 +304,7 @@ class SqlSyncJobs:
             select(
                 _j.DataSyncJobId, _j.TenantId, _j.IntegrationId, _j.ScheduledAt, _j.SyncType, _j.ResumedFrom
             )
-            .where(_IS_WAITING, _j.ScheduledAt <= now, ~runs)
+            .where(_IS_WAITING, _j.ScheduledAt <= now, ~runs, ~is_suspended(_j.TenantId))
             .order_by(_j.ScheduledAt, _j.DataSyncJobId)
             .limit(limit)
         )

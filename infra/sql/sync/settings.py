@@ -14,6 +14,7 @@ from domain.sync.ports import StoredMapping
 from domain.sync.schedules import SyncSchedule
 from infra.sql.statements import guarded_by_unique_key, put_version
 from infra.sql.sync.tables import sync_mappings, sync_schedules, sync_streams
+from infra.sql.tenants.standings import is_suspended
 
 _m = sync_mappings.c
 _c = sync_schedules.c
@@ -80,7 +81,8 @@ class SqlSyncSettings:
 
     def due(self, until: datetime, limit: int) -> list[SyncSchedule]:
         # IX_SyncSchedule_Next
-        statement = select(sync_schedules).where(_c.NextRunAt < until).order_by(_c.NextRunAt).limit(limit)
+        due = select(sync_schedules).where(_c.NextRunAt < until, ~is_suspended(_c.TenantId))
+        statement = due.order_by(_c.NextRunAt).limit(limit)
         return [_schedule_of(row) for row in self._connection.execute(statement)]
 
     def move_on(self, schedule: SyncSchedule, next_run_at: datetime | None) -> bool:

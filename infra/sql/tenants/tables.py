@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Table, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Table, text
 
 from infra.sql.columns import created_at, metadata
-from infra.sql.types import Exact, Guid, Varchar
+from infra.sql.types import Exact, Guid, Text, Utc, Varchar
 
 tenants = Table(
     "Tenants",
@@ -27,4 +27,28 @@ users = Table(
     Column("TenantId", Guid, ForeignKey("Tenants.TenantId", name="FK_User_Tenant"), nullable=False),
     Column("DisplayName", Varchar(200), nullable=False, server_default=text("''")),
     created_at(),
+)
+
+# What the platform decided about a tenant. A table of its own: the row of Tenants is locked by every audited change.
+tenant_standings = Table(
+    "TenantStandings",
+    metadata,
+    Column("TenantId", Guid, primary_key=True),
+    Column("SuspendedAt", Utc),
+    Column("Reason", Varchar(400)),
+    Column("RestoringSince", Utc),
+    Column("ResumedAt", Utc),
+    Column("MostWebhooks", Integer),
+    Column("MostApiKeys", Integer),
+    Column("MostIntegrations", Integer),
+    Column("MostRequestsPerHour", Integer),
+    Column("MostEventsPerHour", Integer),
+    Column("DeletionRequestedAt", Utc),
+    Column("DeletionRequestedBy", Guid),
+    # How far it has come: the place, the last row that was seen to there, and what was deleted so far.
+    Column("DeletionPlace", Integer, nullable=False, server_default=text("0")),
+    Column("DeletionPosition", Guid),
+    Column("DeletionCounts", Text),
+    Column("DeletedAt", Utc),
+    Column("Version", Integer, nullable=False, server_default=text("1")),
 )

@@ -9,10 +9,11 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, false, insert, select, true, update
 
 from domain.journal.events import DomainEvent
-from domain.webhooks.model import ENDED, WAITING, DeliveryStatus
+from domain.webhooks.model import ENDED, WAITING, DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, Recorded
 from infra.sql.journal.outbox import events_of
 from infra.sql.statements import chunks, unindexed
+from infra.sql.tenants.standings import suspension_flag
 from infra.sql.webhooks.lines import pass_turns
 from infra.sql.webhooks.repository import policy_of
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
@@ -35,6 +36,7 @@ _ENDPOINTS = select(
     _w.RetryHistory,
     _w.TimeoutSeconds,
     _w.RateLimitPerSecond,
+    suspension_flag(_w.TenantId).label("IsSuspended"),
 ).where(_w.WebhookId.in_(bindparam("ids", expanding=True)))
 # the primary key, then the state predicate again
 _CLAIM = (
@@ -111,7 +113,8 @@ class SqlAttempts:
                 sealed_secrets=_live_secrets(
                     row.Secret, row.PreviousSecret, row.PreviousSecretExpiresAt, now
                 ),
-                state=row.State,
+                # Whatever it is itself: nothing is sent for a suspended tenant.
+                state=WebhookState.Paused if row.IsSuspended else row.State,
                 retry_policy=policy_of(row.RetryPolicy),
                 timeout_seconds=row.TimeoutSeconds,
                 rate_limit_per_second=row.RateLimitPerSecond,

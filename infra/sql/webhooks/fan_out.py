@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import Fanned, NewDelivery, Subscriber
 from infra.sql.statements import chunks, guarded_by_unique_key
+from infra.sql.tenants.standings import suspension_flag
 from infra.sql.webhooks.lines import give_turns
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_subscriptions, webhooks
 
@@ -21,7 +22,15 @@ _s = webhook_subscriptions.c
 
 # WebhookSubscriptions' primary key (TenantId, EventType, WebhookId)
 _SUBSCRIBERS = (
-    select(_s.WebhookId, _s.TenantId, _s.EventType, _w.State, _w.IntegrationId, _w.Ordering)
+    select(
+        _s.WebhookId,
+        _s.TenantId,
+        _s.EventType,
+        _w.State,
+        _w.IntegrationId,
+        _w.Ordering,
+        suspension_flag(_s.TenantId).label("IsSuspended"),
+    )
     .join(webhooks, _w.WebhookId == _s.WebhookId)
     .where(
         _s.TenantId == bindparam("tenant"),
@@ -48,13 +57,16 @@ class SqlFanOut:
             names.setdefault(tenant, set()).add(name)
         return [
             Subscriber(
-                webhook_id, tenant_id, event_type, state != WebhookState.Active, integration_id, ordering
+                row.WebhookId,
+                row.TenantId,
+                row.EventType,
+                row.State != WebhookState.Active or bool(row.IsSuspended),
+                row.IntegrationId,
+                row.Ordering,
             )
             for tenant, wanted_names in names.items()
             for chunk in chunks(sorted(wanted_names))
-            for webhook_id, tenant_id, event_type, state, integration_id, ordering in self._connection.execute(
-                _SUBSCRIBERS, {"tenant": tenant, "names": chunk}
-            )
+            for row in self._connection.execute(_SUBSCRIBERS, {"tenant": tenant, "names": chunk})
         ]
 
     def add_deliveries(

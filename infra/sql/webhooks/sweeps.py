@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from domain.webhooks.ports import Due, ExpiredDelivery, Requeued
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.journal.tables import domain_events
 from infra.sql.statements import chunks, unindexed
+from infra.sql.tenants.standings import is_suspended, whose_time_stands
 from infra.sql.types import Text, Utc
 from infra.sql.webhooks.lines import give_turns, pass_turns, stranded
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
@@ -46,6 +47,7 @@ _OF_HUB = select(_e.EventId).where(
     (_e.Origin.is_(None)) | (_e.Origin == bindparam("hub")),
     _e.EventType.in_([type_.value for type_ in sorted(DELIVERY_EVENTS)]),
 )
+_A_DAY = timedelta(days=1)
 _EXPIRED = "Not delivered within its time; expired."
 _EXPIRED_WAITING = "Its turn did not come within its time, for those before it in line; expired."
 
@@ -58,7 +60,9 @@ class SqlSweeps:
 
     def release_stranded(self, now: datetime) -> int:
         # IX_Webhook_Active, then IX_WebhookDelivery_Held
-        active = select(webhooks.c.WebhookId).where(webhooks.c.IsActive == true())
+        active = select(webhooks.c.WebhookId).where(
+            webhooks.c.IsActive == true(), ~is_suspended(webhooks.c.TenantId)
+        )
         statement = (
             update(webhook_deliveries)
             .where(
@@ -86,7 +90,10 @@ class SqlSweeps:
         rows = self._connection.execute(first.values(RequeueAt=again_at).returning(*_LOOKED_AT)).all()
         lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
         waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
-        past = [row for row in waiting if row.ExpiresAt <= now]
+        over = [row for row in waiting if row.ExpiresAt <= now]
+        standing = whose_time_stands(self._connection, {row.TenantId for row in over}) if over else set()
+        self._put_off([row.WebhookDeliveryId for row in over if row.TenantId in standing], now)
+        past = [row for row in over if row.TenantId not in standing]
         due = [row for row in waiting if row.ExpiresAt > now and not row.IsHeld and not row.IsWaiting]
         interrupted = [row for row in lapsed if self._interrupt(row, now)]
         expired = self._expire([row.WebhookDeliveryId for row in past])
@@ -130,6 +137,15 @@ class SqlSweeps:
         old = (_d.ScheduledAt < cutoff, unindexed(_d.DeliveryStatus).in_(ENDED))
         oldest = delete_first(webhook_deliveries, *old, order_by=_d.ScheduledAt, limit=limit)
         return self._connection.execute(oldest).rowcount
+
+    def _put_off(self, delivery_ids: Sequence[UUID], now: datetime) -> None:
+        """Look at deliveries of suspended tenants again tomorrow, lest they take every run from the others."""
+        for chunk in chunks(delivery_ids):
+            self._connection.execute(
+                update(webhook_deliveries)
+                .where(_d.WebhookDeliveryId.in_(chunk))
+                .values(RequeueAt=now + _A_DAY)
+            )
 
     def _interrupt(self, row: Any, now: datetime) -> bool:
         statement = (

@@ -18,6 +18,7 @@ from domain.apikeys.usage import UsageService
 from domain.apikeys.verifier import KeyVerifier, VerificationRequest
 from domain.core.errors import Unavailable, ValidationFailed
 from domain.core.ports import QueueMessage
+from domain.core.tenants import KnownStandings
 from domain.monitoring.metrics import MetricsService
 from functions.http.kit.origin import client_ip
 from tests.worlds.apikey_world import START, ApiKeyWorld
@@ -147,9 +148,15 @@ class Alerts:
 
 def verifier(world: ApiKeyWorld, error: Unavailable, on_failure: Any) -> tuple[KeyVerifier, Alerts]:
     alerts = Alerts()
-    return KeyVerifier(
-        world.hub.transactions, Broken(error), alerts, world.clock, on_failure=on_failure
-    ), alerts
+    key_verifier = KeyVerifier(
+        world.hub.transactions,
+        Broken(error),
+        alerts,
+        world.clock,
+        on_failure=on_failure,
+        standings=world.hub.use(KnownStandings),
+    )
+    return key_verifier, alerts
 
 
 def test_while_the_store_is_down_requests_pass_and_one_alert_a_minute_is_raised(world: ApiKeyWorld) -> None:

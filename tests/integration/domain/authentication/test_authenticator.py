@@ -13,6 +13,8 @@ import pytest
 from domain.authentication.service import AuthenticationResult, Authenticator, Credentials
 from domain.core.errors import Forbidden, Unauthenticated, Unavailable
 from domain.core.principal import Principal
+from domain.core.tenants import KnownStandings
+from domain.tenants.quotas import TenantQuotas
 from tests.worlds.builders import TENANT, USER
 from tests.worlds.webhook_world import WebhookWorld
 
@@ -66,6 +68,8 @@ def authenticator(
         world.transactions,
         world.clock,
         from_client_principal=vouched,
+        standings=world.hub.use(KnownStandings),
+        gate=world.hub.use(TenantQuotas),
         listeners=[listener] if listener else [],
     )
 
