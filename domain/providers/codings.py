@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 _PIECE_BYTES: Final = 1024
+#: Members of one gzip body: each costs as much as a thousand bytes, however little it holds.
+MEMBERS_AT_MOST: Final = 1_000
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
@@ -19,12 +21,14 @@ def undone(coding: str, body: bytes, most: int) -> tuple[bytes, bool] | None:
 
 
 def _gunzip(body: bytes, most: int) -> tuple[bytes, bool]:
-    found, is_whole, rest = _inflate(body, most, zlib.MAX_WBITS | 16)
+    found, is_whole, at = bytearray(), True, 0
     # RFC 1952: members follow one another.
-    while is_whole and rest.startswith(GZIP_MAGIC) and len(found) < most:
-        more, is_whole, rest = _inflate(rest, most - len(found), zlib.MAX_WBITS | 16)
+    for _ in range(MEMBERS_AT_MOST):
+        more, is_whole, at = _inflate(body, most - len(found), zlib.MAX_WBITS | 16, at)
         found += more
-    return found, is_whole
+        if not is_whole or len(found) >= most or not body.startswith(GZIP_MAGIC, at):
+            return bytes(found), is_whole
+    return bytes(found), False
 
 
 def _undeflate(body: bytes, most: int) -> tuple[bytes, bool]:
@@ -35,20 +39,20 @@ def _undeflate(body: bytes, most: int) -> tuple[bytes, bool]:
     return found, is_whole
 
 
-def _inflate(body: bytes, most: int, window: int) -> tuple[bytes, bool, bytes]:
+def _inflate(body: bytes, most: int, window: int, begin: int = 0) -> tuple[bytes, bool, int]:
+    """Return what the body holds from `begin` on, whether nothing was broken, and where what was read ends."""
     undoing = zlib.decompressobj(window)
     found = bytearray()
     try:
         # In pieces: an error would take with it what the same call had undone.
-        for start in range(0, len(body), _PIECE_BYTES):
-            found += undoing.decompress(
-                undoing.unconsumed_tail + body[start : start + _PIECE_BYTES], most - len(found)
-            )
+        for start in range(begin, len(body), _PIECE_BYTES):
+            piece = body[start : start + _PIECE_BYTES]
+            found += undoing.decompress(undoing.unconsumed_tail + piece, most - len(found))
             if undoing.eof or len(found) >= most:
-                return bytes(found), True, undoing.unused_data + body[start + _PIECE_BYTES :]
+                return bytes(found), True, start + len(piece) - len(undoing.unused_data)
     except zlib.error:
         pass
-    return bytes(found), False, b""
+    return bytes(found), False, len(body)
 
 
 def _unbrotli(body: bytes, most: int) -> tuple[bytes, bool]:

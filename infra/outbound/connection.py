@@ -12,7 +12,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -22,6 +22,7 @@ from infra.outbound.failures import ExchangeFailed
 from infra.outbound.request import OutboundRequest
 
 HEAD_BYTES_MAX: Final = 64 * 1024
+_UNDONE_HERE_BYTES: Final = 64 * 1024
 _KEPT_RAW_BYTES: Final = 2 * HEAD_BYTES_MAX  # how much can be read again leniently
 # Below the 5 s after which common servers (Node.js, uvicorn) close an idle connection, unless the server says more.
 _IDLE_SECONDS: Final = 4.0
@@ -91,7 +92,32 @@ class HttpConnection(asyncio.Protocol):
             self._waiter = self._timer = None
         if not self._keeps or self._transport.get_write_buffer_size():
             self.abort()
-        return self._answer()
+        return await self._undone(self._answer())
+
+    async def _undone(self, answer: Answer) -> Answer:
+        """Return the answer with its codings undone; what may become large is no work for the event loop."""
+        headers = answer.headers
+        codings = headers["content-encoding"].split(",") if "content-encoding" in headers else []
+        if "transfer-encoding" in headers:
+            codings += [
+                coding
+                for coding in headers["transfer-encoding"].split(",")
+                if coding.strip().lower() != "chunked"
+            ]
+        if not codings or not answer.body:
+            return answer
+        most = min(self._undone_limit, self._limit)
+        if max(most, len(answer.body)) <= _UNDONE_HERE_BYTES:
+            undone = undo_codings(answer.body, codings, most)
+        else:
+            undone = await asyncio.to_thread(undo_codings, answer.body, codings, most)
+        return replace(
+            answer,
+            body=undone.body,
+            flaw=answer.flaw or undone.flaw,
+            whole=answer.whole and undone.whole,
+            is_cut=answer.is_cut or undone.is_cut,
+        )
 
     def abort(self) -> None:
         """Close at once, without TLS's farewell."""
@@ -346,21 +372,8 @@ class HttpConnection(asyncio.Protocol):
         for raw_name, raw_value in self._fields:
             name, value = _text(raw_name).lower(), _text(raw_value)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        body, flaw = bytes(self._body), self._flaw
-        codings = [*headers.get("content-encoding", "").split(",")] if "content-encoding" in headers else []
-        if "transfer-encoding" in headers:
-            codings += [
-                coding
-                for coding in headers["transfer-encoding"].split(",")
-                if coding.strip().lower() != "chunked"
-            ]
-        whole, is_cut = self._whole, self._is_cut
-        if codings and body:
-            undone = undo_codings(body, codings, min(self._undone_limit, self._limit))
-            body, flaw = undone.body, flaw or undone.flaw
-            whole, is_cut = whole and undone.whole, is_cut or undone.is_cut
         self._set_idle(headers)
-        return Answer(self._status, headers, body, flaw, whole, is_cut)
+        return Answer(self._status, headers, bytes(self._body), self._flaw, self._whole, self._is_cut)
 
     def _set_idle(self, headers: Mapping[str, str]) -> None:
         seconds = _IDLE_SECONDS

@@ -13,6 +13,8 @@ from domain.providers.codings import undone
 _BEYOND: Final = "The body was undone to {} bytes only"
 _BROKEN: Final = "The body's {} coding is broken"
 _UNKNOWN: Final = "The body's coding is not known"
+_TOO_MANY: Final = "The body has too many codings"
+_CODINGS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,11 @@ def undo_codings(body: bytes, codings: Sequence[str], limit: int) -> UndoneBody:
     A broken body gives what came before the defect; one in a coding that is not known stays as it is."""
     flaw: str | None = None
     is_all, is_cut = True, False
-    for named in reversed(codings):
-        coding = named.strip().lower().removeprefix("x-")
-        if coding in ("", "identity"):
-            continue
+    applied = [named.strip().lower().removeprefix("x-") for named in codings]
+    applied = [coding for coding in applied if coding not in ("", "identity")]
+    if len(applied) > _CODINGS_MAX:
+        return UndoneBody(body, _TOO_MANY, whole=False)
+    for coding in reversed(applied):
         found = undone(coding, body, limit + 1)
         if found is None:
             return UndoneBody(body, flaw or _UNKNOWN, whole=False, is_cut=is_cut)

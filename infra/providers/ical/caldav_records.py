@@ -97,13 +97,13 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
         return await _remove(access, name, url, request.if_version)
     event, uid = event_to_push(request.data, request.fields), f"{key}@integration-hub"
     if request.external_id is None:
-        made = await _make(access, name, url, write_event(event, uid, access.connection.now))
+        made = await _make(access, name, url, await _written(access, event, uid))
         if made is not None:
             return made
     found = await access.send("GET", url, also=_GONE)
     if found.status in _GONE:
         # Made anew where it was: nobody else has the name.
-        again = write_event(event, uid, access.connection.now) if request.recreate else None
+        again = await _written(access, event, uid) if request.recreate else None
         made = await _make(access, name, url, again) if again is not None else None
         if made is None:
             raise gone(name)
@@ -114,7 +114,7 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
         return PushResult(name, current.modified_at, etag, record=current)
     if etag != request.if_version and (request.if_version is not None or request.external_id is None):
         raise RecordChanged(current or SourceRecord(name, {}, version=etag, deleted=True))
-    body = await _read(access, found.body, write_event, event, uid, access.connection.now, found.body)
+    body = await _written(access, event, uid, found.body)
     written = await _put(access, url, body, {"if-match": etag} if etag else {})
     if written is None:
         raise RecordChanged(await _current(access, name, url))
@@ -123,6 +123,14 @@ async def push_caldav(access: CalDavAccess, calendar: CalendarCollection, reques
 
 async def _read(access: CalDavAccess, body: bytes, task: Callable[..., T], *arguments: Any) -> T:
     return await access.connection.read(len(body), task, *arguments)
+
+
+async def _written(
+    access: CalDavAccess, event: EventRecord, uid: str, existing: bytes | None = None
+) -> bytes:
+    """Return the event as a resource; its recurrence rules are read as much as an existing one is."""
+    size = len(existing or b"") + len(event.model_dump_json())
+    return await access.connection.read(size, write_event, event, uid, access.connection.now, existing)
 
 
 async def _resource(access: CalDavAccess, name: str, etag: str | None, body: bytes) -> SourceRecord | None:

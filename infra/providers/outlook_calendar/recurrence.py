@@ -20,6 +20,8 @@ _DAYS = {
     "SA": "saturday",
     "SU": "sunday",
 }
+#: All days, months and numbers together come to less.
+_RULE_MAX = 1_000
 _INDEXES = {1: "first", 2: "second", 3: "third", 4: "fourth", -1: "last"}
 _COMMON = frozenset(("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"))
 _PARTS = {
@@ -48,6 +50,8 @@ def graph_recurrence(rules: Sequence[str], start: date, zone: tzinfo) -> dict[st
 def _read(text: str) -> Mapping[str, list[Any]]:
     from icalendar import vRecur  # here: the library takes long to import
 
+    if len(text) > _RULE_MAX:
+        raise _beyond(f"a rule of more than {_RULE_MAX:,} characters")
     try:
         rule = {str(name).upper(): _many(value) for name, value in vRecur.from_ical(text).items()}
     except (ValueError, TypeError, KeyError, AttributeError):

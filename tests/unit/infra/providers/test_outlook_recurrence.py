@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -137,9 +138,17 @@ def test_whole_days_repeat_too_and_no_rule_is_none() -> None:
         ["RRULE:FREQ=WEEKLY", "RRULE:FREQ=DAILY"],
         ["RDATE:20260312T180000Z"],
         ["RRULE:nonsense"],
+        [f"RRULE:FREQ=WEEKLY;BYDAY={','.join(['MO'] * 350)}"],
     ],
 )
 def test_what_graph_cannot_express_is_refused_and_not_left_out(rules: list[str]) -> None:
     with pytest.raises(ProviderFailure) as refused:
         graph_recurrence(rules, START, ZoneInfo("UTC"))
     assert refused.value.kind == "rejected"
+
+
+def test_a_rule_without_end_is_refused_before_it_is_read() -> None:
+    began = time.process_time()
+    with pytest.raises(ProviderFailure, match="a rule of more than 1,000 characters"):
+        graph_recurrence([f"RRULE:FREQ=WEEKLY;BYDAY={'MO,' * 80_000}MO"], START, ZoneInfo("UTC"))
+    assert time.process_time() - began < 0.2
