@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NoReturn, TypeVar
@@ -20,6 +22,9 @@ M = TypeVar("M", bound=BaseModel)
 
 DIGITS_AT_MOST = 4_300
 LEVELS_AT_MOST = 200
+_MEMBERS_AT_MOST = 1_000
+#: A larger text is not built as values a second time to tell what is wrong with it.
+EXPLAINED_BYTES = 128 * 1024
 _ERRORS_SHOWN = 100
 _TOO_DEEP = f"A value may lie beneath at most {LEVELS_AT_MOST} others."
 _HALF_A_PAIR = "half a surrogate pair, which is no character"
@@ -106,9 +111,22 @@ def check_json(body: bytes) -> None:
     Raises MalformedJson, or ValidationFailed with the place of each name that occurs twice in its object, NaN,
     infinity, half a surrogate pair, whole number of more than 4,300 digits, and value beneath more than 200."""
     try:
-        jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="lossless-float")
+        with _uncollected():
+            jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="lossless-float")
     except ValueError as error:
         _explain(body, str(error))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector away from values that are dropped at once: it takes as long as making them."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def read_kept(model: type[M], body: bytes, cut: Callable[[], Mapping[str, Any]]) -> M:
@@ -119,14 +137,21 @@ def read_kept(model: type[M], body: bytes, cut: Callable[[], Mapping[str, Any]])
     try:
         return model.model_validate(cut(), by_alias=True, by_name=False)
     except (MalformedJson, ValidationError):
-        model.model_validate_json(body, by_alias=True, by_name=False)
+        if len(body) <= EXPLAINED_BYTES:
+            model.model_validate_json(body, by_alias=True, by_name=False)
         raise
 
 
 def cut_members(body: bytes, kept: str) -> dict[str, Any]:
-    """Return the members of an object: `kept` as its text, the others as values. Raises MalformedJson."""
+    """Return the members of an object: `kept` as its text, the others as values.
+
+    Raises MalformedJson, or ValidationFailed for more than 1,000 of them."""
     try:
-        return _members(_OBJECT.decode(body), kept)
+        parts = _OBJECT.decode(body)
+        if len(parts) > _MEMBERS_AT_MOST:
+            detail = f"An object may have {_MEMBERS_AT_MOST:,} members here."
+            raise ValidationFailed("The body is not valid; see errors.", [FieldError("", detail)])
+        return _members(parts, kept)
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedJson(str(error)) from None
 

@@ -10,13 +10,12 @@ import msgspec
 from pydantic import ValidationError
 
 from domain.core.errors import FieldError, TooLarge, ValidationFailed, json_pointer
-from domain.core.json_text import MalformedJson, check_json
+from domain.core.json_text import EXPLAINED_BYTES, MalformedJson, check_json
 from domain.core.wire import reason_of
 from domain.journal.events import EVENTS_AT_MOST, RaiseEvent, RaiseEvents, check_payload
 
 #: What an event may have beside its payload: names, an id, a subject, and blanks.
 ENVELOPE_BYTES: Final = 64 * 1024
-_EXPLAINED_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 100
 
 
@@ -138,7 +137,7 @@ def _until_unset(
 
 def _check_names(body: bytes) -> None:
     """Raise for a batch with `events` twice; one whose name is written with escapes is let pass while it is small."""
-    if len(body) <= _EXPLAINED_BYTES:
+    if len(body) <= EXPLAINED_BYTES:
         check_json(body)
         return
     detail = "The batch has `events` twice, or not written plainly."
@@ -147,7 +146,7 @@ def _check_names(body: bytes) -> None:
 
 def _explain(body: bytes, model: type[RaiseEvent | RaiseEvents], otherwise: Exception) -> NoReturn:
     """Raise what is wrong with the body: with its places, unless building it as values would take too much memory."""
-    if len(body) <= _EXPLAINED_BYTES:
+    if len(body) <= EXPLAINED_BYTES:
         check_json(body)
         model.model_validate_json(body, by_alias=True, by_name=False)
     raise otherwise from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from uuid import uuid4
 
 import azure.functions as func
 import pytest
@@ -15,10 +17,13 @@ from pydantic import BaseModel
 
 import function_app
 from devhost.bodies import BodyReader, BodyTooLarge, BodyTooSlow, ClientGone
+from domain.core.json_text import check_json
 from domain.core.memory_budget import Busy, MemoryBudget
 from functions.http.kit.bodies import RAISED
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.operations import OPERATIONS, ApiOperation
+from functions.http.kit.resource import trigger_of
+from functions.http.webhooks.routes import test_webhook as run_test_webhook
 from tests.worlds.builders import settings_at
 from tests.worlds.http_app import App, Thing, said, serving_app
 
@@ -50,6 +55,17 @@ def test_every_operation_has_a_limit_and_only_batches_of_events_may_have_more_th
     assert max(limit.most or 0 for limit in limits.values()) == MIB + 64 * 1024
     without = [operation for operation in OPERATIONS if operation.body is None and not operation.anonymous]
     assert {operation.takes.most for operation in without} == {64 * 1024}
+    large = [name for name, limit in limits.items() if (limit.most or 0) > 128 * 1024]
+    assert sorted(large) == [
+        *("change_integration_records", "preview_integration_mapping", "put_integration_mapping"),
+        *("receive_handshake", "receive_handshake_at_rotated_url", "receive_preflight"),
+        *(
+            "receive_preflight_at_rotated_url",
+            "receive_webhook",
+            "receive_webhook_at_rotated_url",
+            "test_webhook",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
@@ -150,6 +166,32 @@ def test_the_host_stops_reading_bodies_once_they_take_up_its_budget() -> None:
     assert sum(isinstance(end, Busy) for end in ends) == 20
     assert {peer.read for peer in hostile} == {1, 3}
     assert budget.lent == 0
+
+
+@pytest.mark.parametrize("flaw", [b"0", b"NaN"])
+@pytest.mark.parametrize("unit", [b'{"":[]},', b"[[[[]]]],"])
+async def test_the_loop_goes_on_while_a_payload_of_tiny_values_is_read(
+    app: App, unit: bytes, flaw: bytes
+) -> None:
+    operation = next(operation for operation in OPERATIONS if operation.name == "test_webhook")
+    trigger = trigger_of(operation, run_test_webhook)
+    values = unit * (1_000_000 // len(unit)) + flaw
+    body = b'{"eventType":"A b","data":{"x":[' + values + b"]}}"
+    request = app.request("POST", f"webhooks/{uuid4()}/test", body)
+    await trigger(app.request("POST", f"webhooks/{uuid4()}/test", b"{}"))  # what is loaded at first use
+    began = time.thread_time()
+    answer = await trigger(request)
+    assert time.thread_time() - began < 0.05, "The body was read on the loop."
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("unit", [b'{"":[]},', b"[],", b"{},", b"[[[[]]]],"])
+def test_a_payload_of_tiny_values_keeps_the_interpreter_for_less_than_a_late_heartbeat(unit: bytes) -> None:
+    """The check of a payload is one call into C, during which no other thread runs."""
+    body = b"[" + unit * (MIB // len(unit) - 1) + b"0]"
+    began = time.process_time()
+    check_json(body)
+    assert time.process_time() - began < 0.25
 
 
 BOMBS = {

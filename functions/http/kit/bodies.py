@@ -41,8 +41,11 @@ class BodyLimit:
             raise TooLarge(f"The body has {size:,} bytes; {self.name} may have {most:,}{where}.")
 
 
+#: Read on the event loop, on which nothing may take long.
+COMMAND = BodyLimit("a request of this operation", 128 * 1024)
+DATA = BodyLimit("a request with records or mappings", 512 * 1024)
 #: A payload of 1 MiB and what stands beside it.
-COMMAND = BodyLimit("a request of this operation", 1024 * 1024 + 64 * 1024)
+PAYLOAD = BodyLimit("a request with a payload", 1024 * 1024 + 64 * 1024)
 NOTHING = BodyLimit("a request that needs no body", 64 * 1024)
 INCOMING = BodyLimit("a webhook", 1024 * 1024)
 RAISED = BodyLimit("a batch of events")

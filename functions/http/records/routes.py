@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from domain.core.permissions import CALENDAR_CONNECT, INTEGRATION_MANAGE
 from domain.sync.mapping import FieldMapping
 from domain.sync.record_service import PreviewMapping, PutRecords, RecordService
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.schedules import PutSchedule
+from functions.http.kit.bodies import DATA
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.records.views import (
@@ -39,7 +42,7 @@ def list_integration_records(call: Call) -> ApiResponse:
     return ApiResponse(record_list(records, query))
 
 
-@records.put("records", body=PutRecords, response=ChangedView, refusals=(409,))
+@records.put("records", body=PutRecords, body_limit=DATA, response=ChangedView, refusals=(409,))
 def change_integration_records(call: Call) -> ApiResponse:
     """Change records for the next export.
 
@@ -62,7 +65,7 @@ def get_integration_mapping(call: Call) -> ApiResponse:
     return ApiResponse(mapping_view(stored), version=stored.version)
 
 
-@records.put("mapping", body=FieldMapping, response=MappingView, refusals=(412,))
+@records.put("mapping", body=FieldMapping, body_limit=DATA, response=MappingView, refusals=(412,))
 def put_integration_mapping(call: Call) -> ApiResponse:
     """Set the field mapping.
 
@@ -73,12 +76,12 @@ def put_integration_mapping(call: Call) -> ApiResponse:
     return ApiResponse(mapping_view(stored), version=stored.version)
 
 
-@records.post("mapping/preview", body=PreviewMapping, response=PreviewView, refusals=(409,))
+@records.post("mapping/preview", body=PreviewMapping, body_limit=DATA, response=PreviewView, refusals=(409,))
 async def preview_integration_mapping(call: Call) -> ApiResponse:
     """Preview a field mapping.
 
     Maps the provider's first records, or `sample`. Nothing is stored."""
-    command = call.body(PreviewMapping)
+    command = await asyncio.to_thread(call.body, PreviewMapping)
     return ApiResponse(preview_view(await use(RecordService).preview(call.principal, call.id(), command)))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from domain.core.permissions import WEBHOOK_MANAGE
 from domain.webhooks.deliveries import DeliveryService
 from domain.webhooks.model import CreateWebhook, Replay, RotateSecret, TestWebhook, UpdateWebhook
 from domain.webhooks.service import WebhookService
+from functions.http.kit.bodies import PAYLOAD
 from functions.http.kit.calls import ApiResponse, Call
 from functions.http.kit.resource import Resource
 from functions.http.kit.views import page_of
@@ -117,13 +120,19 @@ def rotate_webhook_secret(call: Call) -> ApiResponse:
     return ApiResponse(webhook_with_secret(rotated, service), version=rotated.webhook.version)
 
 
-@webhooks.post("{id}/test", body=TestWebhook, body_is_optional=True, response=DeliveryDetailView)
+@webhooks.post(
+    "{id}/test",
+    body=TestWebhook,
+    body_is_optional=True,
+    body_limit=PAYLOAD,
+    response=DeliveryDetailView,
+)
 async def test_webhook(call: Call) -> ApiResponse:
     """Send a test event.
 
     Posts a sample event now and answers with the receiver's response. The delivery is listed with `isTest` and
     never retried. It counts neither for the webhook's counters and health nor for its disabling."""
-    command = call.body(TestWebhook, is_optional=True)
+    command = await asyncio.to_thread(call.body, TestWebhook, is_optional=True)
     delivery = await use(DeliveryService).test(call.principal, call.id(), command)
     return ApiResponse(delivery_detail(delivery))
 
