@@ -19,8 +19,10 @@ from domain.integrations.configuration import with_shown_addresses
 from domain.journal.occurrences import ALERTS_QUEUE
 from domain.monitoring.alerts.evaluation import AlertEvaluator
 from domain.monitoring.alerts.intake import AlertIntake
+from domain.providers.contract import ProviderRequest, ProviderResponse
 from domain.webhooks.model import UpdateWebhook, WebhookState
 from infra.observability.logs import JsonFormatter
+from infra.providers._kit.refusal import describe
 from infra.sql.schema import metadata
 from tests.worlds.builders import TENANT, answer
 from tests.worlds.http_app import App, serving_app
@@ -210,3 +212,23 @@ def test_an_operator_is_shown_no_secret_in_an_integrations_addresses() -> None:
         "feedUrl": "********",
         "name": "Guests",
     }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Cannot GET /cal/private-{MARKER}/basic.ics?key={MARKER}",
+        f"No calendar at /cal/private-{MARKER}/basic.ics.",
+        f"There is no calendar private-{MARKER} here.",
+        f"The key {MARKER} has expired.",
+        f"https://cal.example/cal/private-{MARKER}/basic.ics?key={MARKER} is gone",
+        f"Not found: %2Fcal%2Fprivate-{MARKER}%2Fbasic.ics",
+    ],
+)
+def test_a_server_that_repeats_a_part_of_a_feeds_address_gives_nothing_away(said: str) -> None:
+    feed = f"https://cal.example/cal/private-{MARKER}/basic.ics?key={MARKER}"
+    body = json.dumps({"error": said}).encode()
+    response = ProviderResponse(404, {"content-type": "application/json"}, body, 7)
+    told = describe(ProviderRequest("GET", feed), response, [feed])
+    assert MARKER not in told
+    assert told.startswith("The provider answered 404: ")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from domain.providers.charset import with_whole_characters
 from domain.providers.contract import FailureKind, ProviderRequest, ProviderResponse
@@ -18,6 +18,8 @@ _SHOWN_MAX = 300
 _READ_MAX = 64 * 1024
 _DEPTH_MAX = 4
 _SECRET_MIN = 4
+#: A step of a secret address that is as long as this is no common word.
+_PIECE_MIN = 12
 _MASK = "********"
 
 # In the order in which they say most. Names as in the error bodies of Stripe, Google and Graph (error.message),
@@ -97,11 +99,28 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with the secrets masked, in plain, URL-encoded or Base64 spelling; short ones are left."""
-    for secret in sorted({s for s in secrets if len(s) >= _SECRET_MIN}, key=len, reverse=True):
+    """Return the text with the secrets masked, in plain, URL-encoded or Base64 spelling; short ones are left.
+
+    Of a secret address so are its path, its query and what is long in them: servers repeat those, not the address."""
+    every = {part for secret in secrets for part in (secret, *_parts_of_address(secret))}
+    for secret in sorted((part for part in every if len(part) >= _SECRET_MIN), key=len, reverse=True):
         for spelling in _spellings(secret):
             text = text.replace(spelling, _MASK)
     return text
+
+
+def _parts_of_address(secret: str) -> Iterator[str]:
+    if not secret.startswith(("https://", "http://")):
+        return
+    try:
+        parts = urlsplit(secret)
+    except ValueError:  # a secret that only looks like one
+        return
+    yield from (f"{parts.path}?{parts.query}", parts.path, parts.query)
+    pieces = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    for piece in pieces:
+        if len(piece) >= _PIECE_MIN:
+            yield from (piece, unquote(piece))
 
 
 def _messages(value: Any, depth: int) -> Iterator[str]:
