@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench import incoming, intake, integrations, isolation, pipeline, verify
+from bench import incoming, intake, integrations, isolation, isolation_jobs, pipeline, verify
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parts = {
         "intake": lambda: intake.measure(workers=options.workers, seconds=5),
         "pipeline": lambda: pipeline.measure(workers=options.workers, seconds=options.seconds),
-        "isolation": lambda: isolation.measure(workers=options.workers),
+        "isolation": lambda: [*isolation.measure(workers=options.workers), *isolation_jobs.measure()],
         "verify": lambda: verify.measure(workers=options.workers, seconds=5),
         "integrations": integrations.measure,
         "incoming": lambda: incoming.measure(workers=options.workers, seconds=5),

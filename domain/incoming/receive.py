@@ -15,6 +15,7 @@ from domain.apikeys.rules import ip_allowed
 from domain.core.errors import Forbidden, NotFound, TooLarge, Unauthenticated, Unavailable
 from domain.core.group_commit import GroupCommit
 from domain.core.ports import Clock
+from domain.core.slots import TenantTurns
 from domain.core.tenants import refusal_of
 from domain.core.transaction import Transactions, repeated
 from domain.incoming.inbox import Inbox
@@ -40,6 +41,10 @@ logger = logging.getLogger("hub.security")
 
 TOO_LARGE_DECODED = f"The body is more than {BODY_MAX_BYTES:,} bytes once it is decompressed."
 _MOST_WAITING = 10_000
+#: Webhooks that a process works on at a time, a tenant alone on half of them: more would only wait for threads.
+_RECEIVED_AT_A_TIME = 12
+#: Integrations whose tenant is known; they are found again when they are forgotten.
+_TENANTS_KEPT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,8 @@ class IncomingReceiver:
         self._clock = clock
         self._hops = hops
         self._refusals = RefusalCounter(transactions)
+        self._turns = TenantTurns(_RECEIVED_AT_A_TIME)
+        self._tenants: dict[UUID, UUID] = {}
 
     async def receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
         """Verify a request, its raw body unchanged, and return once its events are durable.
@@ -174,6 +181,10 @@ class IncomingReceiver:
         if len(request.body) > BODY_MAX_BYTES:
             size = len(request.body)
             raise TooLarge(f"The body is {size:,} bytes; at most {BODY_MAX_BYTES:,} are accepted.")
+        async with self._turns.turn(self._tenants.get(integration_id)):
+            return await self._receive(integration_id, request, caller)
+
+    async def _receive(self, integration_id: UUID, request: IncomingRequest, caller: Caller) -> Receipt:
         integration, repeat_window, provider, connection = await asyncio.to_thread(
             self._admit, integration_id, caller, request.received_at
         )
@@ -207,6 +218,7 @@ class IncomingReceiver:
                 raise unknown_address()
             endpoint = tx.incoming.endpoint(integration.tenant_id, integration_id)
             refusal = refusal_of(tx.standings.of(integration.tenant_id))
+        self._know(integration)
         if not is_address(endpoint, caller.token, now):
             raise unknown_address()
         if refusal is not None:
@@ -218,6 +230,13 @@ class IncomingReceiver:
             raise Forbidden(detail, code="source-not-allowed")
         opened = self._connections.connect(integration, now=received_at)
         return integration, endpoint.repeat_window_seconds, *opened
+
+    def _know(self, integration: Integration) -> None:
+        """Remember whose turn the integration's next webhooks are; the first, and strangers', share one."""
+        if integration.integration_id not in self._tenants:
+            if len(self._tenants) >= _TENANTS_KEPT:
+                self._tenants.clear()
+            self._tenants[integration.integration_id] = integration.tenant_id
 
     def _take(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from domain.core.errors import NotFound, Unavailable
 from domain.core.ports import Clock
+from domain.core.slots import TenantTurns
 from domain.integrations.configuration import Split
 from domain.integrations.credential_store import CredentialStore, SecretsMissing
 from domain.integrations.model import Integration
@@ -29,6 +31,9 @@ from domain.providers.contract import (
     ProviderProfile,
 )
 from domain.providers.untrusted import TenantWork, UntrustedWork
+
+#: Connections that are opened at a time: a tenant alone gets half, so that a process's threads are never all taken.
+_CONNECTING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Connector:
         work: UntrustedWork,
         clock: Clock,
     ) -> None:
+        self._turns = TenantTurns(_CONNECTING)
         self._work = work
         self._catalogue = catalogue
         self._credential_store = credential_store
@@ -116,6 +122,13 @@ class Connector:
             work=work,
         )
         return provider, Connection(configuration, http, self._clock.now(), token, work)
+
+    async def connect_soon(
+        self, integration: Integration, *, retries: int = 2, split: Split | None = None
+    ) -> tuple[Provider, Connection]:
+        """Do what `connect` does, on a thread; tenants take turns, because a token may be long in coming."""
+        async with self._turns.turn(integration.tenant_id):
+            return await asyncio.to_thread(self.connect, integration, retries=retries, split=split)
 
     def check_enabled(self, integration: Integration) -> None:
         """Raise Conflict for an integration of a type that is switched off: nobody asks its provider."""

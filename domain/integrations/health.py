@@ -13,6 +13,7 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
+from domain.core.slots import TenantTurns
 from domain.core.tracing import UNTRACED, Tracer
 from domain.core.transaction import Transactions
 from domain.integrations.connection import Connector
@@ -44,7 +45,7 @@ class HealthRun:
 
 
 class HealthMonitor:
-    """Probes integrations, at most `concurrency` at a time."""
+    """Probes integrations, at most `concurrency` of a tenant at a time; tenants take turns."""
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class HealthMonitor:
         self._samples = samples
         self._occurrences = occurrences
         self._clock = clock
-        self._concurrency = concurrency
+        # Alone a tenant gets half of the slots.
+        self._turns = TenantTurns(2 * concurrency)
         self._disabled_types = disabled_types
         self._probe_seconds = probe_seconds
         self._tracer = tracer
@@ -74,10 +76,16 @@ class HealthMonitor:
     async def check_due(self) -> HealthRun:
         """Check the enabled active integrations, and the suspended ones whose probe is due. Raises Unavailable."""
         run, after = HealthRun(), None
-        while page := await asyncio.to_thread(self._due, after):
-            after = page[-1].integration_id
-            off = self._disabled_types
-            await self._check_all([found for found in page if found.integration_type not in off], run)
+        async with asyncio.TaskGroup() as checking:
+            while page := await asyncio.to_thread(self._due, after):
+                after = page[-1].integration_id
+                by_tenant: dict[UUID, list[Integration]] = {}
+                for found in page:
+                    if found.integration_type not in self._disabled_types:
+                        by_tenant.setdefault(found.tenant_id, []).append(found)
+                # What one tenant's take is no other's business: each is recorded as soon as its own are checked.
+                for own in by_tenant.values():
+                    checking.create_task(self._check_all(own, run))
         await asyncio.to_thread(self._occurrences.flush)
         return run
 
@@ -95,7 +103,7 @@ class HealthMonitor:
         started = time.perf_counter()
         failure: ProviderFailure | None = None
         try:
-            connecting = asyncio.to_thread(self._connector.connect, integration, retries=0)
+            connecting = self._connector.connect_soon(integration, retries=0)
             provider, connection = await guarded(connecting, integration)
             started = time.perf_counter()
             async with asyncio.timeout(self._probe_seconds):
@@ -115,20 +123,20 @@ class HealthMonitor:
             )
 
     async def _check_all(self, integrations: list[Integration], run: HealthRun) -> None:
-        waiting = iter(integrations)
+        """Check some integrations of one tenant."""
         checks: list[HealthCheck] = []
 
-        async def work() -> None:
-            for integration in waiting:
+        async def check(integration: Integration) -> None:
+            async with self._turns.turn(integration.tenant_id):
                 try:
-                    check = await self.check(integration)
+                    checked = await self.check(integration)
                 except Unavailable as error:
                     logger.error("integration not checked", extra={"reason": error.detail})
-                    continue
-                checks.append(check)
-                await asyncio.to_thread(self._sample, check)
+                    return
+                checks.append(checked)
+                await asyncio.to_thread(self._sample, checked)
 
-        await asyncio.gather(*(work() for _ in range(min(self._concurrency, len(integrations)))))
+        await asyncio.gather(*(check(integration) for integration in integrations))
         run.outcomes.update(await asyncio.to_thread(self._recorder.record, checks))
         run.checked += len(checks)
 

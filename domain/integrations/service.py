@@ -300,7 +300,7 @@ class IntegrationNotifier:
         except Conflict as conflict:
             raise ProviderFailure("rejected", conflict.detail) from None
         try:
-            provider, connection = await asyncio.to_thread(self._connector.connect, integration)
+            provider, connection = await self._connector.connect_soon(integration)
             await provider.send(connection, message)
         except ProviderFailure as failure:
             await asyncio.to_thread(self._lifecycle.heed, integration, failure)

@@ -79,7 +79,7 @@ class CredentialValidator:
         try:
             if split is None and await asyncio.to_thread(self._connector.awaits_authorization, integration):
                 return ValidationResult("authorization", "Waiting for authorisation with the provider.")
-            connecting = asyncio.to_thread(self._connector.connect, integration, split=split)
+            connecting = self._connector.connect_soon(integration, split=split)
             provider, connection = await guarded(connecting, integration)
             check = await guarded(provider.validate_credentials(connection), integration)
         except ProviderFailure as failure:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
+from domain.core.slots import EAGER, may_take
 from domain.core.transaction import Transactions
 from domain.integrations.model import Integration
 from domain.journal.event_types import HubEvent
@@ -28,6 +29,8 @@ logger = logging.getLogger("hub.sync")
 SYNC_JOBS_QUEUE = "sync-jobs"
 #: How far ahead the scheduler looks, which is its own interval (section 14.1).
 AHEAD = timedelta(minutes=15)
+#: Of so many places one is always kept for a tenant without any.
+_MANY_PLACES = 8
 #: A running job that stored nothing for this long counts as silent.
 SILENCE = timedelta(minutes=2)
 _MOST_RESTARTS = 5
@@ -109,7 +112,7 @@ class PushedSyncs:
 
 
 class Dispatcher:
-    """Starts waiting jobs, at most `most` at a time (9.2); tenants take turns."""
+    """Starts waiting jobs, at most `most` at a time (9.2); tenants take turns, and none takes all of the places."""
 
     def __init__(
         self,
@@ -127,6 +130,7 @@ class Dispatcher:
         self._clock = clock
         self._ids = ids
         self._most = most
+        self._kept = 1 if most >= _MANY_PLACES else 0
 
     def claim(self) -> list[JobStart]:
         """Start waiting jobs in the free places; the caller starts the runs, or `silent` finds them later.
@@ -137,12 +141,17 @@ class Dispatcher:
             taken = tx.sync_jobs.taken()
             waiting = tx.sync_jobs.waiting(now, _JOBS_READ)
         free = deque(sorted(set(range(self._most)) - {slot for slot, _ in taken}))
+        held = Counter(tenant for _, tenant in taken)
         started: list[JobStart] = []
-        for job in in_turn(waiting, Counter(tenant for _, tenant in taken)):
+        for job in in_turn(waiting, held):
+            # A tenant's jobs, which may last for an hour, leave places to those who come next.
+            if not may_take(held[job.tenant_id], len(free), eagerness=EAGER, kept=self._kept):
+                continue
             while free:
                 starts = self._claim(job, free.popleft(), now)
                 if starts is not None:
                     started += starts
+                    held[job.tenant_id] += len(starts)
                     break
             if not free:
                 break

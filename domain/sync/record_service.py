@@ -25,6 +25,7 @@ from domain.core.errors import (
 from domain.core.permissions import INTEGRATION_MANAGE
 from domain.core.ports import Clock
 from domain.core.principal import Principal
+from domain.core.slots import TenantTurns
 from domain.core.text_length import TextConstraints
 from domain.core.transaction import Transactions, in_steps, repeated
 from domain.core.wire import Command, UtcMoment
@@ -45,6 +46,8 @@ from domain.sync.sources import NotSynchronisable, Source, Sources
 from domain.sync.transforming import NotStorable, Transformer, stored_text, validate
 
 CHUNK, _ROUNDS = 1_000, 500
+#: Sources that are opened for previews at a time; a tenant alone gets half.
+_PREVIEWED_AT_A_TIME = 6
 ExternalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 LocalIdentifier = Annotated[str, TextConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
 
@@ -107,6 +110,7 @@ class RecordService:
         self._sources = sources
         self._clock = clock
         self._retention = retention
+        self._turns = TenantTurns(_PREVIEWED_AT_A_TIME)
 
     def page(self, principal: Principal, integration_id: UUID, filter_: RecordFilter) -> list[SyncedRecord]:
         with self._transactions.read() as tx:
@@ -178,7 +182,9 @@ class RecordService:
 
         Raises NotFound, ValidationFailed, Conflict, ProviderUnavailable, Unavailable."""
         principal.require(INTEGRATION_MANAGE)
-        source = await asyncio.to_thread(self._source, principal, integration_id)
+        # Opening a source may wait for a token: one tenant's previews are not to take all threads.
+        async with self._turns.turn(principal.tenant_id):
+            source = await asyncio.to_thread(self._source, principal, integration_id)
         profile = _chosen(source.streams, command.stream, "/stream")
         mapping = command.mapping
         if mapping is not None:

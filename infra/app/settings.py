@@ -199,7 +199,9 @@ class Settings(BaseSettings):
     disabled_integration_types: str = Field(
         "", description="Integration types switched off, separated by commas, such as `CRM,Storage` (16.2)"
     )
-    health_check_concurrency: int = Field(100, ge=1, le=1000, description="Integrations checked at a time")
+    health_check_concurrency: int = Field(
+        100, ge=1, le=1000, description="Integrations of a tenant checked at a time"
+    )
     health_sample_days: int = Field(8, ge=7, le=90, description="Days health check results are kept")
     integration_log_days: int = Field(90, ge=1, description="Days integration logs are kept (17.2)")
     oauth_apps: dict[str, OAuthAppSetting] = Field(

@@ -166,6 +166,10 @@ def _entry_of(row: Any) -> LogEntry:
     )
 
 
+#: Looks at waiting jobs, each of which finds those of further tenants.
+_LOOKS = 20
+
+
 class SqlSyncJobs:
     """Satisfies `domain.sync.ports.SyncJobs`."""
 
@@ -308,8 +312,18 @@ class SqlSyncJobs:
             .order_by(_j.ScheduledAt, _j.DataSyncJobId)
             .limit(limit)
         )
+        rows: list[Any] = []
+        known: set[UUID] = set()
+        # No tenant's thousands hide another's: after a full look, those of all other tenants.
+        for _ in range(_LOOKS):
+            others = statement.where(_j.TenantId.not_in(sorted(known))) if known else statement
+            found = self._connection.execute(others).all()
+            rows += found
+            known |= {row.TenantId for row in found}
+            if len(found) < limit:
+                break
         oldest: dict[UUID, Any] = {}
-        for row in self._connection.execute(statement):
+        for row in rows:
             first = oldest.setdefault(row.IntegrationId, row)
             if row.ResumedFrom and not first.ResumedFrom and row.SyncType == first.SyncType:
                 oldest[row.IntegrationId] = row
