@@ -7,6 +7,7 @@ param tags object
 param tier string
 param authIssuer string
 param authAudience string
+param platformTenant string
 param publicUrl string
 param sqlAdministratorName string
 param sqlAdministratorObjectId string
@@ -179,6 +180,7 @@ module functions 'modules/functions.bicep' = {
     openAiDeployment: openAi ? model!.outputs.deployment : ''
     authIssuer: authIssuer
     authAudience: authAudience
+    platformTenant: platformTenant
     publicUrl: publicUrl
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     gatewayAddresses: gatewayAddresses

@@ -34,6 +34,9 @@ param authIssuer string
 @description('Audience the tokens must name')
 param authAudience string = 'api://integration-hub'
 
+@description('Tenant whose people may administer all tenants; empty: nobody')
+param platformTenant string = ''
+
 @description('Address under which clients reach the API, without /api; empty: the function app\'s own')
 param publicUrl string = ''
 
@@ -91,6 +94,7 @@ module hub 'hub.bicep' = {
     tier: tier
     authIssuer: authIssuer
     authAudience: authAudience
+    platformTenant: platformTenant
     publicUrl: publicUrl
     sqlAdministratorName: sqlAdministratorName
     sqlAdministratorObjectId: sqlAdministratorObjectId

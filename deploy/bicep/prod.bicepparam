@@ -5,6 +5,7 @@ param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
 param tier = 'prod'
 param authIssuer = readEnvironmentVariable('HUB_AUTH_ISSUER', '')
 param authAudience = readEnvironmentVariable('HUB_AUTH_AUDIENCE', 'api://integration-hub')
+param platformTenant = readEnvironmentVariable('HUB_PLATFORM_TENANT', '')
 param publicUrl = readEnvironmentVariable('HUB_PUBLIC_URL', '')
 param sqlAdministratorName = readEnvironmentVariable('DEPLOY_SQL_ADMIN_NAME', '')
 param sqlAdministratorObjectId = readEnvironmentVariable('DEPLOY_SQL_ADMIN_OBJECT_ID', '')

@@ -271,6 +271,11 @@ class Settings(BaseSettings):
 
     idempotency_hours: int = Field(24, ge=1, description="Hours an Idempotency-Key is remembered")
 
+    @field_validator("platform_tenant", mode="before")
+    @classmethod
+    def _takes_empty_for_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
     @field_validator("disabled_integration_types")
     @classmethod
     def _knows_the_types(cls, value: str) -> str:

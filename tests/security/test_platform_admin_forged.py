@@ -15,6 +15,7 @@ from domain.core.permissions import PERMISSIONS, PLATFORM_ADMIN
 from domain.core.principal import Principal
 from domain.tenants.service import TenantService
 from infra.app.build import serving
+from infra.app.settings import Settings
 from tests.worlds.builders import OTHER_TENANT, OTHER_USER, TENANT, see_users
 from tests.worlds.owned_world import PLATFORM_TENANT, PLATFORM_USER, OwnedWorld
 
@@ -63,6 +64,11 @@ def test_a_scope_that_counts_for_nothing_still_bounds_what_the_app_may_do() -> N
         claims, tenant_claim="tid", user_claim="oid", platform_tenant=PLATFORM_TENANT
     )
     assert principal.permissions == frozenset()
+
+
+def test_an_empty_setting_makes_nobody_the_platform() -> None:
+    assert Settings(platform_tenant="").platform_tenant is None  # type: ignore[arg-type]
+    assert Settings().platform_tenant is None
 
 
 @pytest.mark.parametrize("tenant", [OTHER_TENANT, TENANT])

@@ -22,6 +22,7 @@ param openAiEndpoint string
 param openAiDeployment string
 param authIssuer string
 param authAudience string
+param platformTenant string
 param publicUrl string
 param subnetId string
 param gatewayAddresses string
@@ -77,6 +78,7 @@ var settings = {
   HUB_TRUSTED_PROXY_HOPS: isGated ? '2' : '1'
   HUB_PUBLIC_URL: empty(publicUrl) ? 'https://${hostName}' : publicUrl
 }
+var platformSettings = empty(platformTenant) ? {} : { HUB_PLATFORM_TENANT: platformTenant }
 var modelSettings = empty(openAiEndpoint) ? {} : {
   HUB_OPENAI_ENDPOINT: openAiEndpoint
   HUB_OPENAI_DEPLOYMENT: openAiDeployment
@@ -139,7 +141,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 
   resource appSettings 'config' = {
     name: 'appsettings'
-    properties: union(settings, modelSettings)
+    properties: union(settings, modelSettings, platformSettings)
   }
 }
 

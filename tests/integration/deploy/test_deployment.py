@@ -131,6 +131,13 @@ def test_the_app_gets_settings_that_it_reads_and_none_that_flex_refuses() -> Non
         assert f"HUB_{name}" in given, "production does not work without it"
 
 
+def test_the_platforms_tenant_is_named_to_the_app_where_there_is_one_alone() -> None:
+    """An empty GUID would be none at all, and the app would not start."""
+    template = (ROOT / "deploy" / "bicep" / "modules" / "functions.bicep").read_text()
+    setting = "empty(platformTenant) ? {} : { HUB_PLATFORM_TENANT: platformTenant }"
+    assert f"var platformSettings = {setting}" in template
+
+
 def test_the_model_is_made_and_named_to_the_app_where_it_is_asked_for_alone() -> None:
     assert TREE[BICEP / "main.bicep"]["parameters"]["openAi"]["default"] is False
     assert "module model 'modules/openai.bicep' = if (openAi)" in TEXT[BICEP / "hub.bicep"]
@@ -140,7 +147,7 @@ def test_the_model_is_made_and_named_to_the_app_where_it_is_asked_for_alone() ->
     given = set(re.findall(r"HUB_\w+", block))
     assert {"HUB_OPENAI_ENDPOINT", "HUB_OPENAI_DEPLOYMENT"} <= given
     assert given <= {f"HUB_{name.upper()}" for name in Settings.model_fields}
-    assert "union(settings, modelSettings)" in app
+    assert "union(settings, modelSettings, platformSettings)" in app
     made = re.search(r"name: '(\w+)'\n  // Processed", TEXT[BICEP / "modules" / "openai.bicep"])
     assert made is not None
     assert made.group(1) == Settings.model_fields["openai_deployment"].default
