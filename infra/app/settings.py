@@ -187,7 +187,10 @@ class Settings(BaseSettings):
     )
     event_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of an event's payload (BR-WH-08)")
     request_max_bytes: int = Field(
-        8 * 1024 * 1024, ge=1024, description="Bytes of the largest request body, a batch of events"
+        8 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of the largest request body, a batch of events; above 16 MiB the host's "
+        "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT must grow with it",
     )
     bodies_max_bytes: int = Field(
         64 * 1024 * 1024,
