@@ -43,6 +43,16 @@ def test_every_exploit_is_named_by_the_attack_that_it_runs() -> None:
     assert exploits - named == set()
 
 
+def test_whoever_attacks_is_followed_by_exploits_that_exist() -> None:
+    attackers = page().partition("## Against whom")[2].partition("## Attacks")[0]
+    people = [line for line in attackers.splitlines() if line.startswith("- **")]
+    assert len(people) >= 5
+    for person in people:
+        named = re.findall(r"`(test_\w+)`", person)
+        assert named, person
+        assert [name for name in named if not (ROOT / "tests" / "security" / f"{name}.py").is_file()] == []
+
+
 def test_an_attack_stands_on_the_page_once() -> None:
     attacks = [row[0] for row in rows()]
     assert len(attacks) == len(set(attacks))
