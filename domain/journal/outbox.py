@@ -37,13 +37,18 @@ _IDS_PER_MESSAGE = 100
 _MOST_AHEAD = timedelta(days=1)
 
 
-def announcements(refs: Sequence[EventRef]) -> list[QueueMessage]:
-    """Return messages for the queue `domain-events`: ids only, because a payload may be larger than a message."""
+def announcements(refs: Sequence[EventRef], *, waited: bool = False) -> list[QueueMessage]:
+    """Return messages for the queue `domain-events`: ids only, because a payload may be larger than a message.
+
+    `waited`: the events found no place in an earlier turn."""
+    mark = {"waited": True} if waited else {}
     by_tenant: dict[UUID, list[str]] = {}
     for ref in refs:
         by_tenant.setdefault(ref.tenant_id, []).append(ref.event_id)
     return [
-        QueueMessage(json.dumps({"tenantId": str(tenant), "eventIds": ids[start : start + _IDS_PER_MESSAGE]}))
+        QueueMessage(
+            json.dumps({"tenantId": str(tenant), "eventIds": ids[start : start + _IDS_PER_MESSAGE], **mark})
+        )
         for tenant, ids in by_tenant.items()
         for start in range(0, len(ids), _IDS_PER_MESSAGE)
     ]

@@ -1,7 +1,8 @@
 """Deliver (UC-WH-02 steps 4 to 7): claim a batch, sign, post concurrently, hand the results to the recorder.
 
 The walk of one attempt, all steps called by `DeliveryEngine`:
-- `_admit`: is there room, and is it the endpoint's turn (throttle.py);
+- `_enter`, `_take_turns`: whose turn is it, and is there room (admission.py, throttle.py, window.py);
+- `_pace`: has the endpoint's rate limit a moment for it now;
 - `_claim`: take the lease in one transaction;
 - `_attempt`: sign (signing.py) and post, decide what follows (retry_policy.py);
 - the recorder makes it durable with what it raises (record.py, notices.py)."""
@@ -9,19 +10,20 @@ The walk of one attempt, all steps called by `DeliveryEngine`:
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
-from urllib.parse import urldefrag, urljoin
 from uuid import UUID
 
 from domain.core.acting_for import acting_for
+from domain.core.errors import Unavailable
 from domain.core.ports import (
     Cipher,
     Clock,
@@ -31,28 +33,30 @@ from domain.core.ports import (
     OutboundResponse,
     QueueSender,
 )
-from domain.core.shown_address import shown_address
 from domain.core.tracing import UNTRACED, Tracer, tell_answer
 from domain.core.transaction import Transactions
+from domain.core.turns import SharedTurns
 from domain.journal.hops import HOPS_HEADER, HopCounter
-from domain.providers.charset import read_text
+from domain.webhooks.admission import ALONE, RATE, TOGETHER, Admission, parts
+from domain.webhooks.attempt_rows import attempt_row
 from domain.webhooks.fan_out import WEBHOOK_DELIVERIES_QUEUE, DeliveryMessage
-from domain.webhooks.model import Attempt, AttemptOutcome, DeliveryStatus, RetryPolicy, WebhookState
+from domain.webhooks.model import DeliveryStatus, RetryPolicy, WebhookState
 from domain.webhooks.notices import attempt_span, post_span, tell_result
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, PipelineTransaction
 from domain.webhooks.record import ResultRecorder
-from domain.webhooks.retry_policy import ReceiverAnswer, RetryDecision, decide_next, is_outage
+from domain.webhooks.retry_policy import ReceiverAnswer, decide_next, is_outage
 from domain.webhooks.signing import event_body, signed_headers
 from domain.webhooks.throttle import InFlightPosts, Pacer
 
 logger = logging.getLogger("hub.webhooks")
 
-RESPONSE_KEPT_BYTES = 4 * 1024
-_HEADERS_KEPT_CHARACTERS = 8 * 1024
-_MASK = "********"
-_CREDENTIAL_HEADER = re.compile(
-    r"auth|cookie|token|secret|password|session|api-?key|credential", re.IGNORECASE
-)
+#: A post without an answer that took this long held a place for nothing; a refused connection does not.
+_HELD_MS = 1_000
+#: How often a process whose endpoints are all full looks whether one of them hangs.
+_LOOK_SECONDS = 0.25
+#: When deliveries that could not be claimed are tried again.
+_AWAY = timedelta(seconds=5)
+_TENANTS_KNOWN = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,14 @@ class DeliveryLimits:
 
 
 @dataclass(slots=True)
-class _Batch:
-    """What becomes of the messages of a queue batch; deferred ones come again at their moment."""
+class _Turn:
+    """A turn under way.
 
+    `taken`: deliveries that have room, with their tenants. `admitted`: those of them whose moment is now. `deferred`
+    ones come again at their moment; of `parked` ones no message is left."""
+
+    taken: list[tuple[UUID, DeliveryMessage]]
+    parked: list[tuple[DeliveryMessage, datetime]]
     admitted: list[DeliveryMessage] = field(default_factory=list)
     deferred: list[tuple[DeliveryMessage, datetime]] = field(default_factory=list)
     to_hold: list[DeliveryMessage] = field(default_factory=list)
@@ -97,6 +106,7 @@ class DeliveryEngine:
         limits: DeliveryLimits,
         hops: HopCounter,
         tracer: Tracer = UNTRACED,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transactions = transactions
         self._http = http
@@ -109,49 +119,52 @@ class DeliveryEngine:
         self._limits = limits
         self._hops = hops
         self._tracer = tracer
+        self._monotonic = monotonic
         self._in_flight = InFlightPosts(
             most=limits.concurrency,
             most_per_webhook=limits.concurrency_per_endpoint,
-            monotonic=time.monotonic,
+            monotonic=monotonic,
         )
+        turns = SharedTurns(alone=ALONE, together=TOGETHER, rate=RATE, monotonic=monotonic)
+        self._admission = Admission(self._in_flight, turns)
+        self._tenants: dict[UUID, UUID] = {}
+        self._wake = asyncio.Event()
+        self._pumping: asyncio.Task[None] | None = None
+        self._callers: Counter[UUID] = Counter()
         self._tasks: set[asyncio.Task[AttemptResult]] = set()
         self._posting: set[UUID] = set()
 
     async def handle(self, messages: Sequence[DeliveryMessage]) -> None:
-        """Attempt the deliveries that there is room for; defer the others without touching them.
+        """Let deliveries wait for their turn, which takes those there is room for; send the others back to the queue.
 
-        - Returns when the posts are done, or after the hand-off time: a slow endpoint must not hold up the next batch.
-          Its open posts go on under their lease, and for a minute no batch waits for it.
-        - Raises Unavailable when the deliveries could not be claimed; repeating is harmless."""
+        - Returns when all that wait are through, or after the hand-off time, or at once when more wait than a turn
+          takes: neither a slow endpoint nor a long queue may hold up the next batch. What still waits goes on in
+          this process, unclaimed: should it end, the retry processor finds it.
+        - Raises Unavailable when deliveries could not be claimed; repeating is harmless."""
         await self._http.prepare()
-        webhook_ids = [message.webhook_id for message in messages]
-        endpoints = await asyncio.to_thread(self._endpoints, webhook_ids)
-        batch = _Batch()
+        await self._enter(messages)
+        pumping = self._pump()
+        if self._admission.count > TOGETHER:
+            return
+        ids = Counter(delivery_id for message in messages for delivery_id in message.delivery_ids)
+        self._callers += ids  # on failure these are the caller's to repeat
         try:
-            for message in messages:
-                endpoint = endpoints.get(message.webhook_id)
-                if endpoint is not None:  # else deleted, and its deliveries with it
-                    await self._admit(message, endpoint, batch)
-            claimed = await asyncio.to_thread(self._claim, batch, endpoints)
-        except BaseException:
-            self._in_flight.release_all(batch.admitted)
-            raise
-        # Swaps what was admitted for what was really claimed: others may have been claimed elsewhere.
-        for delivery in claimed:
-            self._in_flight.take(delivery.endpoint.webhook_id, 1, delivery.event.size)
-        self._in_flight.release_all(batch.admitted)
-        await self._attempt_all(claimed)
+            done, _ = await asyncio.wait([pumping], timeout=self._limits.handoff_seconds)
+        finally:
+            self._callers -= ids
+        if done:
+            pumping.result()
 
     async def attempt_now(self, claimed: ClaimedDelivery) -> AttemptResult:
         """Attempt a delivery outside the queue (a test); it is recorded like any other."""
-        self._in_flight.take(claimed.endpoint.webhook_id, 1, claimed.event.size)
+        self._take(claimed)
         return await self._attempt_and_release(claimed)
 
     async def drain(self) -> None:
-        """Wait for the posts that were handed off."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
-            await asyncio.sleep(0)  # lets the finished ones leave the set
+        """Wait for the posts that were handed off, and for what waits for its turn."""
+        while open_ := {*self._tasks, *({self._pumping} if self._pumping else ())}:
+            await asyncio.wait(open_)
+            await asyncio.sleep(0)  # lets the finished ones leave
 
     def unseal(self, endpoint: Endpoint) -> Endpoint:
         """Return the endpoint with its secrets opened, for the moment of signing."""
@@ -159,25 +172,92 @@ class DeliveryEngine:
         opened = tuple(self._cipher.open(sealed, context=context) for sealed in endpoint.sealed_secrets)
         return replace(endpoint, secrets=opened)
 
-    # -- admission ----------------------------------------------------------------------------------------
+    # -- turns --------------------------------------------------------------------------------------------
 
-    async def _admit(self, message: DeliveryMessage, endpoint: Endpoint, batch: _Batch) -> None:
-        if endpoint.state != WebhookState.Active:
-            batch.to_hold.append(message)
-            return
-        if endpoint.rate_limit_per_second is not None and not message.paced:
-            rate = endpoint.rate_limit_per_second
-            message, later = await asyncio.to_thread(self._pacer.book, message, rate)
-            message = replace(message, paced=True)
-            batch.deferred += later
-        go, over = self._in_flight.admit(message)
-        if go.delivery_ids:
-            batch.admitted.append(go)
-        if over.delivery_ids:
-            again_at = self._clock.now() + timedelta(seconds=self._in_flight.again_in(over.webhook_id))
-            batch.deferred.append((over, again_at))
+    async def _enter(self, messages: Sequence[DeliveryMessage]) -> None:
+        unknown = [message.webhook_id for message in messages if message.webhook_id not in self._tenants]
+        if unknown:
+            if len(self._tenants) > _TENANTS_KNOWN:
+                self._tenants.clear()
+            self._tenants |= await asyncio.to_thread(self._tenants_of, unknown)
+        later = self._admission.enter(
+            (self._tenants[message.webhook_id], message)
+            for message in messages
+            if message.webhook_id in self._tenants  # else it was deleted, and its deliveries with it
+        )
+        if later:
+            now = self._clock.now()
+            again = [message.to_queue(now + timedelta(seconds=seconds)) for message, seconds in later]
+            await asyncio.to_thread(self._queue.send, WEBHOOK_DELIVERIES_QUEUE, again)
+
+    def _pump(self) -> asyncio.Task[None]:
+        """Return the task that takes turns until nothing waits."""
+        self._wake.set()
+        if self._pumping is None:
+            # In a context of its own: it goes on long after the invocation that woke it.
+            taking = self._take_turns()
+            self._pumping = asyncio.create_task(taking, name="webhook turns", context=Context())
+            self._pumping.add_done_callback(self._pumped)
+        return self._pumping
+
+    def _pumped(self, task: asyncio.Task[None]) -> None:
+        self._pumping = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("turns of deliveries ended", extra={"reason": str(error)})
+
+    async def _take_turns(self) -> None:
+        while self._admission.count:
+            self._wake.clear()
+            found, now = self._admission.turn(), self._clock.now()
+            turn = _Turn(found.go, [(message, now + wait) for message, wait in found.parked])
+            if turn.taken or turn.parked:
+                await self._take_turn(turn)
+            else:  # until a post ends, a batch comes, or an endpoint has said nothing for too long
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
+
+    async def _take_turn(self, turn: _Turn) -> None:
+        try:
+            claimed = await asyncio.to_thread(self._prepare, turn)
+        except Unavailable:
+            messages = [message for _, message in turn.taken] + [message for message, _ in turn.parked]
+            await asyncio.to_thread(self._send_back, [*messages, *self._admission.leave()])
+            raise
+        finally:
+            for tenant_id, message in turn.taken:
+                count = len(message.delivery_ids)
+                self._in_flight.release(tenant_id, message.webhook_id, count, message.size)
+        # Swaps what was admitted for what was really claimed: others may have been claimed elsewhere.
+        for delivery in claimed:
+            self._take(delivery)
+        # Whoever asked for least goes first: the others' posts would run before its own.
+        place = {message.webhook_id: number for number, (_, message) in enumerate(turn.taken)}
+        await self._attempt_all(sorted(claimed, key=lambda delivery: place[delivery.endpoint.webhook_id]))
+
+    def _take(self, claimed: ClaimedDelivery) -> None:
+        endpoint = claimed.endpoint
+        self._in_flight.take(endpoint.tenant_id, endpoint.webhook_id, 1, claimed.event.size)
+
+    def _send_back(self, messages: Sequence[DeliveryMessage]) -> None:
+        """Queue what could not be claimed, and is not a waiting caller's to repeat, for a little later."""
+        at = self._clock.now() + _AWAY
+        again = [
+            replace(part, delivery_ids=ids, paced=False).to_queue(at)
+            for message in messages
+            for part in parts(message)
+            if (ids := [delivery_id for delivery_id in part.delivery_ids if delivery_id not in self._callers])
+        ]
+        try:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, again)
+        except Unavailable:
+            logger.warning("deliveries that waited for their turn are left to the retry processor")
 
     # -- database, on a thread ----------------------------------------------------------------------------
+
+    def _tenants_of(self, webhook_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+        with self._transactions.read() as tx:
+            found = tx.pipeline.endpoints(list(dict.fromkeys(webhook_ids)), self._clock.now())
+        return {endpoint.webhook_id: endpoint.tenant_id for endpoint in found}
 
     def _endpoints(self, webhook_ids: Sequence[UUID]) -> dict[UUID, Endpoint]:
         with self._transactions.read() as tx:
@@ -191,17 +271,40 @@ class DeliveryEngine:
                 logger.error("webhook secret does not open", extra={"webhookId": str(endpoint.webhook_id)})
         return opened
 
-    def _claim(self, batch: _Batch, endpoints: dict[UUID, Endpoint]) -> list[ClaimedDelivery]:
-        if batch.deferred:
-            deferred = [message.to_queue(at) for message, at in batch.deferred]
+    def _prepare(self, turn: _Turn) -> list[ClaimedDelivery]:
+        """Look at the endpoints, ask their rate limits, and claim: on one thread, for each change of it costs time."""
+        endpoints = self._endpoints([message.webhook_id for _, message in turn.taken])
+        for _, message in turn.taken:
+            endpoint = endpoints.get(message.webhook_id)
+            if endpoint is None:  # it was deleted
+                continue
+            if endpoint.state != WebhookState.Active:
+                turn.to_hold.append(message)
+            else:
+                self._pace(message, endpoint, turn)
+        return self._claim(turn, endpoints)
+
+    def _pace(self, message: DeliveryMessage, endpoint: Endpoint, turn: _Turn) -> None:
+        """Admit what the endpoint's rate limit lets go now; the rest comes back at the moments that it gives."""
+        if endpoint.rate_limit_per_second is not None and not message.paced:
+            message, later = self._pacer.book(message, endpoint.rate_limit_per_second)
+            turn.deferred += later
+        if message.delivery_ids:
+            turn.admitted.append(message)
+
+    def _claim(self, turn: _Turn, endpoints: dict[UUID, Endpoint]) -> list[ClaimedDelivery]:
+        if turn.deferred:
+            deferred = [message.to_queue(at) for message, at in turn.deferred]
             self._queue.send(WEBHOOK_DELIVERIES_QUEUE, deferred)
-        if not batch.admitted and not batch.to_hold:
+        if not turn.admitted and not turn.to_hold and not turn.parked:
             return []
         with self._transactions.write() as tx:
-            if batch.to_hold:
-                self._hold(tx, batch.to_hold)
+            if turn.to_hold:
+                self._hold(tx, turn.to_hold)
+            for message, until in turn.parked:
+                tx.pipeline.park(message.delivery_ids, until)
             claimed = tx.pipeline.claim(
-                [(endpoints[message.webhook_id], message.delivery_ids) for message in batch.admitted],
+                [(endpoints[message.webhook_id], message.delivery_ids) for message in turn.admitted],
                 lease_id=self._ids.new(),
                 now=self._clock.now(),
                 margin_seconds=self._limits.lease_margin_seconds,
@@ -233,17 +336,40 @@ class DeliveryEngine:
             self._in_flight.mark_slow(delivery.endpoint.webhook_id for delivery in open_)
 
     async def _attempt_and_release(self, claimed: ClaimedDelivery) -> AttemptResult:
-        webhook_id = claimed.endpoint.webhook_id
+        endpoint, began = claimed.endpoint, self._monotonic()
         self._posting.add(claimed.webhook_delivery_id)
+        result = None
         try:
             result = await self._attempt(claimed)
         finally:
             self._posting.discard(claimed.webhook_delivery_id)
-            self._in_flight.release(webhook_id, 1, claimed.event.size)
+            if result is not None:
+                self._learn(result, began)
+            self._in_flight.release(endpoint.tenant_id, endpoint.webhook_id, 1, claimed.event.size)
+            self._wake.set()
         if result.attempt.duration_ms > 1000 * self._limits.handoff_seconds:
-            self._in_flight.mark_slow([webhook_id])
+            self._in_flight.mark_slow([endpoint.webhook_id])
         await self._recorder.record(result)
+        if parked := self._admission.answered(endpoint.webhook_id):
+            await asyncio.to_thread(self._queue_again, parked)
         return result
+
+    def _learn(self, result: AttemptResult, began: float) -> None:
+        """Let the endpoint's window know how the post ended."""
+        webhook_id, attempt = result.claimed.endpoint.webhook_id, result.attempt
+        if attempt.http_status_code is None and attempt.duration_ms >= _HELD_MS:
+            self._in_flight.timed_out(webhook_id, began)
+        else:
+            status = attempt.http_status_code
+            welcome = status is not None and status < 500 and status not in (408, 429)
+            self._in_flight.answered(webhook_id, is_welcome=welcome)
+
+    def _queue_again(self, messages: Sequence[DeliveryMessage]) -> None:
+        """Queue what was parked for an endpoint that answers again."""
+        try:
+            self._queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue() for message in messages])
+        except Unavailable:
+            logger.warning("parked deliveries are left to the retry processor")
 
     async def _attempt(self, claimed: ClaimedDelivery) -> AttemptResult:
         started = self._clock.now()
@@ -263,7 +389,7 @@ class DeliveryEngine:
             )
             result = AttemptResult(
                 claimed=claimed,
-                attempt=_with_headers(_attempt_row(claimed, started, response, decision), headers, response),
+                attempt=attempt_row(claimed, started, response, decision, headers=headers),
                 delivery_status=decision.status,
                 retries_used=claimed.retries_used + (decision.status == DeliveryStatus.Retrying),
                 next_retry_at=decision.retry_at,
@@ -304,73 +430,6 @@ def _answer_of(response: OutboundResponse | OutboundError) -> ReceiverAnswer:
     if isinstance(response, OutboundError):
         return ReceiverAnswer(failure=response.kind)
     return ReceiverAnswer(status=response.status, retry_after=response.headers.get("retry-after"))
-
-
-def _attempt_row(
-    claimed: ClaimedDelivery,
-    started: datetime,
-    response: OutboundResponse | OutboundError,
-    decision: RetryDecision,
-) -> Attempt:
-    number, duration_ms = claimed.attempt_number, response.duration_ms
-    if isinstance(response, OutboundError):
-        outcome = AttemptOutcome.Refused if response.kind == "blocked" else AttemptOutcome.Failed
-        error = f"{response.kind}: {response.detail}"
-        return Attempt(number, started, duration_ms, outcome, error_message=error)
-    status, text = response.status, _text_of(response)
-    note = f"{response.flaw}." if response.flaw else None
-    if decision.status == DeliveryStatus.Delivered:
-        return Attempt(number, started, duration_ms, AttemptOutcome.Delivered, status, text, note)
-    why = decision.note or redirect_note(claimed.endpoint.url, response)
-    error = " ".join(filter(None, (f"The receiver answered {status}.", why, note)))
-    return Attempt(number, started, duration_ms, AttemptOutcome.Failed, status, text, error)
-
-
-def _with_headers(
-    attempt: Attempt, given: Mapping[str, str], response: OutboundResponse | OutboundError
-) -> Attempt:
-    if isinstance(response, OutboundError):
-        return replace(attempt, request_headers=recorded_headers(given))
-    return replace(
-        attempt,
-        request_headers=recorded_headers(response.request_headers or given),
-        response_headers=recorded_headers(response.headers),
-    )
-
-
-def recorded_headers(headers: Mapping[str, str]) -> str:
-    """Return headers as JSON text, credentials masked; those beyond 8 KiB are left out.
-
-    A signature is no credential: it is good for the body that is stored beside it, and for minutes."""
-    kept, left = {}, _HEADERS_KEPT_CHARACTERS
-    for name, value in headers.items():
-        shown = _MASK if _CREDENTIAL_HEADER.search(name) else value
-        left -= len(name) + len(shown)
-        if left < 0:
-            break
-        kept[name] = shown
-    return json.dumps(kept)
-
-
-def _text_of(response: OutboundResponse) -> str:
-    """Return the beginning of the body as the headers say that it is written: UTF-8 where they do not."""
-    kept, is_cut = response.body[:RESPONSE_KEPT_BYTES], len(response.body) > RESPONSE_KEPT_BYTES
-    text = read_text(kept, response.headers.get("content-type", ""), is_cut=is_cut)
-    return text.replace("\0", "\ufffd")
-
-
-def redirect_note(url: str, response: OutboundResponse) -> str | None:
-    """Return why a redirect of `url` has failed, and where it pointed, as addresses are shown; else None."""
-    if not 300 <= response.status < 400 or response.status == 304:  # RFC 9110 15.4.5: no redirect
-        return None
-    note = "Redirects are not followed"
-    try:
-        target = urldefrag(urljoin(url, response.headers.get("location", "").strip())).url
-    except ValueError:
-        return f"{note}; its Location cannot be read."
-    if "location" not in response.headers:
-        return f"{note}; it has no Location."
-    return f"{note}; it points to {shown_address(target)}"
 
 
 def secret_context(webhook_id: UUID) -> str:

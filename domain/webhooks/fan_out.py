@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain, zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -16,17 +21,23 @@ from domain.core.errors import NotFound, ValidationFailed
 from domain.core.ports import Clock, IdGenerator, QueueMessage, QueueSender
 from domain.core.tracing import UNTRACED, SpanKind, Tracer, queue_attributes, spans
 from domain.core.transaction import Transactions
+from domain.core.turns import SharedTurns, fair_shares
 from domain.journal.audit import AuditEntry
 from domain.journal.events import DomainEvent
 from domain.journal.occurrences import ALERTS_QUEUE, message_of, occurrence
-from domain.journal.outbox import DOMAIN_EVENTS_QUEUE, EventService, ReservedType
+from domain.journal.outbox import (
+    DOMAIN_EVENTS_QUEUE,
+    EventService,
+    ReservedType,
+    announcements,
+)
 from domain.journal.ports import EventRef
 from domain.webhooks.loop_brake import LoopService, LoopWatch
 from domain.webhooks.ports import Due, NewDelivery, PipelineTransaction, Subscriber
 from domain.webhooks.rules import is_about, line_of, subscriptions_for
 
 WEBHOOK_DELIVERIES_QUEUE = "webhook-deliveries"
-_IDS_PER_MESSAGE = 100
+IDS_PER_MESSAGE = 100
 _BYTES_PER_MESSAGE = 4 * 1024 * 1024
 
 
@@ -79,7 +90,7 @@ def delivery_messages(deliveries: Iterable[Due]) -> list[DeliveryMessage]:
     messages: list[DeliveryMessage] = []
     for webhook_id, delivery_id, size in deliveries:
         ids, total = open_messages.get(webhook_id, ([], 0))
-        if ids and (len(ids) >= _IDS_PER_MESSAGE or total + size > _BYTES_PER_MESSAGE):
+        if ids and (len(ids) >= IDS_PER_MESSAGE or total + size > _BYTES_PER_MESSAGE):
             messages.append(DeliveryMessage(webhook_id, ids, total))
             ids, total = [], 0
         ids.append(delivery_id)
@@ -103,6 +114,12 @@ EVENTS_PER_TRANSACTION = 500
 BYTES_PER_TRANSACTION = 32 * 1024 * 1024
 #: Events of a line that are read at a time: of a mebibyte each they are half of BYTES_PER_TRANSACTION.
 EVENTS_PER_LOOK = 16
+#: Deliveries of a turn, and its events: while one tenant has any, and while several have.
+ALONE = 1_000
+TOGETHER = 150
+#: More deliveries than a process stores in a second.
+RATE = 10_000.0
+_TENANTS_KNOWN = 10_000
 #: A delivery whose message was lost is queued again after this long.
 MESSAGE_GRACE = timedelta(seconds=120)
 
@@ -126,6 +143,7 @@ class FanOut:
         expiry: timedelta,
         consumers: Sequence[Callable[[Sequence[DomainEvent]], None]] = (),
         tracer: Tracer = UNTRACED,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transactions = transactions
         self._queue = queue
@@ -137,19 +155,28 @@ class FanOut:
         self._expiry = expiry
         self._consumers = consumers
         self._tracer = tracer
+        self._turns = SharedTurns(alone=ALONE, together=TOGETHER, rate=RATE, monotonic=monotonic)
+        self._turn = threading.Lock()
+        #: Deliveries that an event of a tenant made lately, so that a turn reads no more events than it needs.
+        self._each: dict[UUID, float] = {}
 
     def handle(self, messages: Sequence[tuple[str, str]]) -> int:
         """Fan out the events that (body, message id) pairs announce or carry; return how many deliveries are new.
 
-        A message that is no event, or one that only the hub may raise, becomes an alert: it can never succeed, the
-        others must go on. Raises Unavailable."""
-        refs: list[EventRef] = []
+        - A turn has as many events of each tenant as of any other, up to a number of deliveries in all; the rest is
+          announced again, behind what others have queued meanwhile.
+        - A message that is no event, or one that only the hub may raise, becomes an alert: it can never succeed, the
+          others must go on.
+
+        Raises Unavailable."""
+        fresh: list[EventRef] = []
+        waited: list[EventRef] = []
         for body, message_id in messages:
             try:
                 if _LOOP in body and (loop := _loop_of(body)) is not None:
                     self._settle_loop(loop)
-                else:
-                    refs += self._refs(body, message_id)
+                    continue
+                refs, has_waited = self._refs(body, message_id)
             except ReservedType as refused:
                 self._refuse(refused, message_id)
             except ValidationFailed as error:
@@ -157,9 +184,15 @@ class FanOut:
                 data = {"subject": "domain-events", "messageId": message_id, "detail": error.detail}
                 unreadable = occurrence("unreadable-message", data, self._clock.now())
                 self._queue.send(ALERTS_QUEUE, [message_of(unreadable)])
-        unique = list(dict.fromkeys(refs))
-        starts = range(0, len(unique), EVENTS_PER_TRANSACTION)
-        return sum(self.fan_out(unique[start : start + EVENTS_PER_TRANSACTION]) for start in starts)
+            else:
+                (waited if has_waited else fresh).extend(refs)
+        fresh, waited = list(dict.fromkeys(fresh)), list(dict.fromkeys(waited))
+        with self._turn:
+            size = self._turns.size({ref.tenant_id for ref in [*fresh, *waited]})
+        chosen, over = _turn_of(fresh, waited, size, self._each)
+        stored, left = self.fan_out(chosen, size)
+        self._announce_again([*left, *over])
+        return stored
 
     def _refuse(self, refused: ReservedType, message_id: str) -> None:
         """Tell the tenant that somebody raised, in its name, what only the hub can know."""
@@ -175,24 +208,47 @@ class FanOut:
             tx.audit.append(tenant_id, entry)
             tx.commit()
 
-    def fan_out(self, refs: Sequence[EventRef]) -> int:
-        """Store the deliveries of these events, one transaction for 32 MiB, and send them; return how many are new."""
-        count, is_all = 0, False
-        while not is_all:
-            new, is_all = self._fan_out_some(refs)
-            count += new
-        return count
+    def fan_out(self, refs: Sequence[EventRef], most: int = ALONE) -> tuple[int, Sequence[EventRef]]:
+        """Fan out until about `most` deliveries are stored; return how many, and the events that are left."""
+        stored, left = 0, refs
+        while left and stored < most:
+            some, rest = left[:EVENTS_PER_TRANSACTION], left[EVENTS_PER_TRANSACTION:]
+            new, undone = self._fan_out_some(some, most - stored)
+            stored, left = stored + new, [*undone, *rest]
+        return stored, left
 
-    def _fan_out_some(self, refs: Sequence[EventRef]) -> tuple[int, bool]:
-        """Return how many deliveries are new, and whether no event is left."""
+    def _announce_again(self, refs: Sequence[EventRef]) -> None:
+        """Send events to the end of the queue, each message at about the moment of its turn."""
+        by_tenant: dict[UUID, list[EventRef]] = {}
+        for ref in refs:
+            by_tenant.setdefault(ref.tenant_id, []).append(ref)
+        now, messages = self._clock.now(), []
+        for tenant_id, of_tenant in by_tenant.items():
+            announced = announcements(of_tenant, waited=True)
+            work = len(of_tenant) * self._each.get(tenant_id, 1.0) / len(announced)
+            for number, message in enumerate(announced):
+                seconds = number * work / RATE
+                messages.append(replace(message, scheduled_at=now + timedelta(seconds=seconds)))
+        if messages:
+            self._queue.send(DOMAIN_EVENTS_QUEUE, messages)
+
+    def _fan_out_some(self, refs: Sequence[EventRef], most: int) -> tuple[int, list[EventRef]]:
+        """Store about `most` deliveries of these events, of at most 32 MiB, in one transaction, and send them.
+
+        Return how many are new, and which events are left."""
         now = self._clock.now()
         with ExitStack() as traced:
             with self._transactions.write() as tx:
                 events = tx.outbox.pending(refs, most_bytes=BYTES_PER_TRANSACTION)
                 is_all = _size(events) < BYTES_PER_TRANSACTION
-                matches = _matches(tx, events)
+                place = {ref: number for number, ref in enumerate(refs)}
+                events.sort(key=lambda event: place[_ref_of(event)])
+                found = _matches(tx, events)
+                self._count(events, found)
+                events, matches, is_cut = _within(events, found, most)
                 if (ahead := _ahead(tx, matches, {_ref_of(event) for event in events})) is not None:
-                    events, is_all, matches = ahead, False, _matches(tx, ahead)
+                    events, matches, _ = _within(ahead, _matches(tx, ahead), most)
+                    is_cut = True
                 # Their parents are known only now.
                 traced.enter_context(self._spans(events))
                 subscribed = {_ref_of(event): event for event, _ in matches}
@@ -202,6 +258,7 @@ class FanOut:
                 tx.loops.note_laps({ref: laps for ref, laps in judged.laps.items() if ref in mine})
                 tx.loops.hold(judged.held & mine, now)
                 mine -= judged.held
+                done = {_ref_of(event) for event in events}
                 events = [event for event in events if _ref_of(event) in mine]
                 fanned = tx.pipeline.add_deliveries(
                     [self._delivery(event, found) for event, found in matches if _ref_of(event) in mine],
@@ -214,7 +271,16 @@ class FanOut:
                     consume(events)
                 tx.commit()
             send_deliveries(self._queue, fanned.due)
-        return len(fanned.new), is_all
+        left = [] if is_all and not is_cut else [ref for ref in refs if ref not in done]
+        return len(fanned.new), left
+
+    def _count(self, events: Sequence[DomainEvent], matches: Sequence[Match]) -> None:
+        """Remember how many deliveries an event of each tenant makes, one at least."""
+        made = Counter(event.tenant_id for event, _ in matches)
+        if len(self._each) > _TENANTS_KNOWN:
+            self._each = {}
+        for tenant_id, many in Counter(event.tenant_id for event in events).items():
+            self._each[tenant_id] = max(1.0, made[tenant_id] / many)
 
     def _settle_loop(self, loop: tuple[UUID, UUID]) -> None:
         # It is gone with its tenant, or somebody made the message up.
@@ -230,12 +296,13 @@ class FanOut:
             attributes=lambda: queue_attributes(DOMAIN_EVENTS_QUEUE, "process", count=len(events)),
         )
 
-    def _refs(self, body: str, message_id: str) -> list[EventRef]:
+    def _refs(self, body: str, message_id: str) -> tuple[list[EventRef], bool]:
+        """Return the events of a message, and whether they have found no place in an earlier turn."""
         # An event is read once, by its own rules; only what may be an announcement is read here.
         fields = _announced(body) if _EVENT_IDS in body else None
         if fields is None:
             accepted = self._events.accept_message(body, message_id)
-            return [] if accepted is None else [accepted]
+            return [] if accepted is None else [accepted], False
         event_ids = fields["eventIds"]
         if not isinstance(event_ids, list) or not all(isinstance(event_id, str) for event_id in event_ids):
             raise ValidationFailed("The announcement's eventIds are not a list of texts.")
@@ -243,7 +310,7 @@ class FanOut:
             tenant = UUID(fields.get("tenantId"))
         except (ValueError, TypeError, AttributeError) as error:
             raise ValidationFailed("The announcement's tenantId is not a GUID.") from error
-        return [EventRef(tenant, event_id) for event_id in event_ids]
+        return [EventRef(tenant, event_id) for event_id in event_ids], fields.get("waited") is True
 
     def _delivery(self, event: DomainEvent, found: Subscriber) -> NewDelivery:
         line = None
@@ -272,6 +339,61 @@ def _announced(body: str) -> dict[str, Any] | None:
 
 def _ref_of(event: DomainEvent) -> EventRef:
     return EventRef(event.tenant_id, event.event_id)
+
+
+def _turn_of(
+    fresh: Sequence[EventRef], waited: Sequence[EventRef], size: int, each: Mapping[UUID, float]
+) -> tuple[list[EventRef], list[EventRef]]:
+    """Return a turn of about `size` deliveries, as many of each tenant as of any other, and the other events.
+
+    `each`: how many deliveries an event of a tenant makes, where that is known.
+
+    A tenant's new events and those that have waited get the same, so that one that is raised beside a thousand others
+    is not the last of them."""
+    asking: dict[UUID, dict[bool, list[EventRef]]] = {}
+    for has_waited, refs in ((False, fresh), (True, waited)):
+        for ref in refs:
+            asking.setdefault(ref.tenant_id, {}).setdefault(has_waited, []).append(ref)
+    wanted = {
+        tenant_id: math.ceil(sum(map(len, kinds.values())) * each.get(tenant_id, 1.0))
+        for tenant_id, kinds in asking.items()
+    }
+    taken: list[EventRef] = []
+    over: list[EventRef] = []
+    shares = fair_shares(wanted, size)
+    for tenant_id, kinds in asking.items():
+        wanted_of = {kind: len(refs) for kind, refs in kinds.items()}
+        share = math.ceil(shares.get(tenant_id, 0) / each.get(tenant_id, 1.0))
+        share_of = fair_shares(wanted_of, share)
+        for kind, refs in kinds.items():
+            taken += refs[: share_of.get(kind, 0)]
+            over += refs[share_of.get(kind, 0) :]
+    return taken, over
+
+
+Match = tuple[DomainEvent, Subscriber]
+
+
+def _within(
+    events: Sequence[DomainEvent], matches: Sequence[Match], most: int
+) -> tuple[list[DomainEvent], list[Match], bool]:
+    """Cut to events that make about `most` deliveries, one at least, taken from each tenant in turns.
+
+    Of a tenant's events the first ones stay. Return events, matches, and whether any was cut."""
+    if len(matches) <= most:
+        return list(events), list(matches), False
+    many = Counter(_ref_of(event) for event, _ in matches)
+    by_tenant: dict[UUID, list[DomainEvent]] = {}
+    for event in events:
+        by_tenant.setdefault(event.tenant_id, []).append(event)
+    kept: list[DomainEvent] = []
+    for event in filter(None, chain.from_iterable(zip_longest(*by_tenant.values()))):
+        if most <= 0:
+            break
+        kept.append(event)
+        most -= many[_ref_of(event)]
+    names = {_ref_of(event) for event in kept}
+    return kept, [match for match in matches if _ref_of(match[0]) in names], len(kept) < len(events)
 
 
 def _size(events: Sequence[DomainEvent]) -> int:

@@ -284,6 +284,9 @@ class DeliveryPipeline(Protocol):
     def hold(self, webhook_ids: Sequence[UUID], delivery_ids: Sequence[UUID]) -> None:
         """Hold deliveries of these webhooks, and whatever waits there for its turn."""
 
+    def park(self, delivery_ids: Sequence[UUID], until: datetime) -> None:
+        """Have the retry processor leave deliveries that wait to be sent alone until then, or until they expire."""
+
     def record(self, results: Sequence[AttemptResult], *, now: datetime, requeue_at: datetime) -> Recorded:
         """Write attempts and next states; a result whose lease is lost changes nothing.
 

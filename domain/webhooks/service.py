@@ -26,7 +26,8 @@ from domain.core.ports import Cipher, Clock, IdGenerator, OutboundError, Outboun
 from domain.core.principal import Principal
 from domain.core.transaction import Transactions, repeated
 from domain.core.wire import rfc3339, sent_fields
-from domain.webhooks.deliver import redirect_note, secret_context
+from domain.webhooks.attempt_rows import redirect_note
+from domain.webhooks.deliver import secret_context
 from domain.webhooks.model import (
     VERIFICATION_EVENT,
     CreateWebhook,

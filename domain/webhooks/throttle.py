@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock, EntityExists, EtagMismatch, TableEntity, TableStore
 from domain.webhooks.fan_out import DeliveryMessage
+from domain.webhooks.window import SILENCE_SECONDS, EndpointWindow
 
-_BYTES = 128 * 1024 * 1024
+#: Payloads in flight. A process that holds more has no memory left for anything else.
+BYTES_IN_FLIGHT: Final = 128 * 1024 * 1024
 _SLOW_SECONDS = 60.0
+_KNOWN_SECONDS = 900.0
+_KNOWN_AT_MOST = 10_000
+
+
+@dataclass(slots=True)
+class _Learned:
+    """What is known of an endpoint that has posts in flight, or that something was learned of."""
+
+    window: EndpointWindow
+    in_flight: int = 0
+    most_in_flight: int = 0  # since there were none
+    waiting_since: float = 0.0
+    slow_until: float = 0.0
+    used_at: float = 0.0
 
 
 class InFlightPosts:
-    """Bounds posts in flight in all, per webhook, and in bytes, and knows which endpoints are slow.
+    """Bounds posts in flight, and knows which endpoints are slow and which hang.
+
+    - In all: `most`, and 128 MiB of payloads.
+    - A tenant: as many as are free, of posts and of bytes. One alone may have half of all, two a third each; those who
+      come later always find as much room as anybody has.
+    - An endpoint: as many as are free to its tenant, `most_per_webhook`, and what its window allows (window.py).
 
     Lives on the event loop, without locks. `monotonic` returns seconds."""
 
@@ -26,63 +48,115 @@ class InFlightPosts:
         self._most = most
         self._most_per_webhook = most_per_webhook
         self._monotonic = monotonic
-        self._count: Counter[UUID] = Counter()
+        self._endpoints: dict[UUID, _Learned] = {}
         self._total = 0
         self._bytes = 0
-        self._waiting_since: dict[UUID, float] = {}
-        self._slow_until: dict[UUID, float] = {}
+        self._posts_of: Counter[UUID] = Counter()
+        self._bytes_of: Counter[UUID] = Counter()
 
-    def admit(self, message: DeliveryMessage) -> tuple[DeliveryMessage, DeliveryMessage]:
-        """Take room for as many of the message's deliveries as there is; return those, and the others.
+    @property
+    def free(self) -> int:
+        return max(0, self._most - self._total)
 
-        The others missed their moment, so a rate-limited endpoint gives them a new one when they come back."""
-        key = message.webhook_id
-        free = min(self._most_per_webhook - self._count[key], self._most - self._total)
-        if self._bytes and self._bytes + message.size > _BYTES:
-            free = 0
-        go, over = message.split(max(0, min(free, len(message.delivery_ids))))
-        if go.delivery_ids:
-            self.take(key, len(go.delivery_ids), go.size)
-        return go, replace(over, paced=False)
+    def room_of(self, tenant_id: UUID) -> int:
+        """Return how many more posts the tenant may have in flight: once it has them, as many must be free."""
+        return max(0, self.free - self._posts_of[tenant_id] + 1) // 2
 
-    def take(self, webhook_id: UUID, count: int, size: int) -> None:
+    def room(self, tenant_id: UUID, webhook_id: UUID, count: int, size: int) -> int:
+        """Return for how many of so many deliveries there is room; `size`: bytes of all their payloads."""
+        known = self._endpoints.get(webhook_id)
+        in_flight = known.in_flight if known is not None else 0
+        # As a tenant leaves others as much as it has, an endpoint does to those of its tenant.
+        free = min(count, self._limit(known) - in_flight, (self.room_of(tenant_id) - in_flight + 1) // 2)
+        if self._total and size:  # one alone goes however large it is, rather than never
+            free_bytes = (BYTES_IN_FLIGHT - self._bytes - self._bytes_of[tenant_id]) // 2
+            free = min(free, free_bytes * count // size)
+        return max(0, free)
+
+    def take(self, tenant_id: UUID, webhook_id: UUID, count: int, size: int) -> None:
         """Occupy room, whether there is any or not."""
-        if not self._count[webhook_id]:
-            self._waiting_since[webhook_id] = self._monotonic()
-        self._count[webhook_id] += count
+        known = self._known(webhook_id)
+        known.used_at = self._monotonic()
+        if not known.in_flight:
+            known.waiting_since, known.most_in_flight = known.used_at, 0
+        known.in_flight += count
+        known.most_in_flight = max(known.most_in_flight, known.in_flight)
         self._total += count
         self._bytes += size
+        self._posts_of[tenant_id] += count
+        self._bytes_of[tenant_id] += size
 
-    def release(self, webhook_id: UUID, count: int, size: int) -> None:
-        self._count[webhook_id] -= count
+    def release(self, tenant_id: UUID, webhook_id: UUID, count: int, size: int) -> None:
+        """Give room back of which nothing was learned."""
+        known = self._known(webhook_id)
+        known.in_flight -= count
         self._total -= count
         self._bytes -= size
-        self._waiting_since[webhook_id] = self._monotonic()
-        if self._count[webhook_id] <= 0:
-            del self._count[webhook_id]
-            del self._waiting_since[webhook_id]
+        for counter, many in ((self._posts_of, count), (self._bytes_of, size)):
+            counter[tenant_id] -= many
+            if counter[tenant_id] <= 0:
+                del counter[tenant_id]
+        if known.in_flight <= 0 and known.window.is_untouched and known.slow_until <= self._monotonic():
+            del self._endpoints[webhook_id]
 
-    def release_all(self, messages: Sequence[DeliveryMessage]) -> None:
-        for message in messages:
-            self.release(message.webhook_id, len(message.delivery_ids), message.size)
+    def answered(self, webhook_id: UUID, *, is_welcome: bool) -> None:
+        """Learn that a post was answered, before it is released; `is_welcome`: it may be given more of them."""
+        known = self._known(webhook_id)
+        known.waiting_since = self._monotonic()
+        if is_welcome:
+            known.window.answered(known.most_in_flight)
+        else:
+            known.window.is_answering = True
 
-    def again_in(self, webhook_id: UUID) -> float:
-        """Return the seconds until it is worth looking for room: few for a quick endpoint, more for a slow one."""
-        now = self._monotonic()
-        return min(15.0, max(0.02, (now - self._waiting_since.get(webhook_id, now)) / 2))
+    def timed_out(self, webhook_id: UUID, began: float) -> None:
+        """Learn that a post had no answer when its time was up, before it is released."""
+        self._known(webhook_id).window.timed_out(began, self._monotonic())
+
+    def hangs(self, webhook_id: UUID) -> bool:
+        """Return whether more posts are pointless for now: it does not answer those that it has, or had last."""
+        known = self._endpoints.get(webhook_id)
+        if known is None or known.in_flight < self._limit(known):
+            return False
+        return not known.window.is_answering or self._silence(known) >= SILENCE_SECONDS
 
     def mark_slow(self, webhook_ids: Iterable[UUID]) -> None:
         """Remember that these took longer than a batch may wait: for a minute no batch waits for them."""
         until = self._monotonic() + _SLOW_SECONDS
         for webhook_id in webhook_ids:
-            self._slow_until[webhook_id] = until
+            self._known(webhook_id).slow_until = until
 
     def is_slow(self, webhook_id: UUID) -> bool:
-        until = self._slow_until.get(webhook_id)
-        if until is not None and until <= self._monotonic():
-            del self._slow_until[webhook_id]
-            return False
-        return until is not None
+        known = self._endpoints.get(webhook_id)
+        return known is not None and known.slow_until > self._monotonic()
+
+    def _limit(self, known: _Learned | None) -> int:
+        if known is None:
+            return EndpointWindow(self._most_per_webhook).limit(0.0)
+        return known.window.limit(self._silence(known))
+
+    def _silence(self, known: _Learned) -> float:
+        return self._monotonic() - known.waiting_since if known.in_flight else 0.0
+
+    def _known(self, webhook_id: UUID) -> _Learned:
+        known = self._endpoints.get(webhook_id)
+        if known is None:
+            if len(self._endpoints) >= _KNOWN_AT_MOST:
+                self._forget()
+            known = _Learned(EndpointWindow(self._most_per_webhook), used_at=self._monotonic())
+            self._endpoints[webhook_id] = known
+        return known
+
+    def _forget(self) -> None:
+        """Forget idle endpoints: those unused for a quarter of an hour, or else those unused the longest."""
+        idle = sorted(
+            (known.used_at, webhook_id)
+            for webhook_id, known in self._endpoints.items()
+            if not known.in_flight
+        )
+        old = self._monotonic() - _KNOWN_SECONDS
+        many = max(sum(used_at < old for used_at, _ in idle), len(idle) // 10)
+        for _, webhook_id in idle[:many]:
+            del self._endpoints[webhook_id]
 
 
 TABLE = "EndpointPace"
@@ -114,7 +188,7 @@ class Pacer:
         while rest.delivery_ids:
             part, rest = rest.split(min(group, len(rest.delivery_ids)))
             moment += len(part.delivery_ids) * interval
-            paced = DeliveryMessage(part.webhook_id, part.delivery_ids, part.size, paced=True)
+            paced = replace(part, paced=True)
             later.append((paced, datetime.fromtimestamp(moment, UTC) + timedelta(milliseconds=1)))
         return go, later
 

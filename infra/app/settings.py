@@ -168,9 +168,9 @@ class Settings(BaseSettings):
     webhook_disable_after_failures: int = Field(
         50, ge=5, description="Failed deliveries in a row, over an hour at least, until a webhook is disabled"
     )
-    delivery_concurrency: int = Field(1000, ge=1, description="Posts in flight per process")
+    delivery_concurrency: int = Field(4000, ge=1, description="Posts in flight per process")
     delivery_concurrency_per_endpoint: int = Field(
-        500, ge=1, description="Posts in flight per webhook and process"
+        1000, ge=1, description="Posts in flight per webhook and process"
     )
     delivery_handoff_seconds: float = Field(
         0.05,

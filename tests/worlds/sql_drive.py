@@ -167,6 +167,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "pipeline.endpoints": [lambda tx: tx.pipeline.endpoints([webhook_id], now)],
         "pipeline.claim": [lambda tx: claim_in(tx, webhook_id, pending[600:], newcomer, now)],
         "pipeline.hold": [lambda tx: tx.pipeline.hold([webhook_id], pending)],
+        "pipeline.park": [lambda tx: tx.pipeline.park(pending, later)],
         "pipeline.record": [
             lambda tx: tx.pipeline.record(results, now=now, requeue_at=later),
             lambda tx: tx.pipeline.record(

@@ -125,6 +125,7 @@ class WebhookWorld:
     async def settle(self) -> None:
         """Handle messages until none is visible."""
         while True:
+            before = len(self.receivers.posts)
             announced = self.queue.take(DOMAIN_EVENTS_QUEUE)
             self.fan_out.handle(
                 [(message.body, message.message_id or f"message-{id(message)}") for message in announced]
@@ -135,7 +136,7 @@ class WebhookWorld:
                 # An endpoint known to be slow is not waited for; one that hangs is left hanging.
                 async with asyncio.timeout(self.linger):
                     await self.engine.drain()
-            if not announced and not deliveries:
+            if not announced and not deliveries and len(self.receivers.posts) == before:
                 return
 
     async def run_until(self, moment: datetime) -> None:

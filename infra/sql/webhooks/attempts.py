@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, false, insert, select, true, update
+from sqlalchemy import Connection, bindparam, case, false, insert, select, true, update
 
 from domain.journal.events import DomainEvent
 from domain.webhooks.model import ENDED, WAITING, DeliveryStatus, WebhookState
@@ -14,6 +14,7 @@ from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, Reco
 from infra.sql.journal.outbox import events_of
 from infra.sql.statements import chunks, unindexed
 from infra.sql.tenants.standings import suspension_flag
+from infra.sql.types import Utc
 from infra.sql.webhooks.lines import pass_turns
 from infra.sql.webhooks.repository import policy_of
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
@@ -186,6 +187,22 @@ class SqlAttempts:
                 update(webhook_deliveries)
                 .where(_d.WebhookId.in_(chunk), _d.Line.is_not(None), _d.IsWaiting == true())
                 .values(IsHeld=True)
+            )
+
+    def park(self, delivery_ids: Sequence[UUID], until: datetime) -> None:
+        moment = bindparam("until", type_=Utc())
+        for chunk in chunks(delivery_ids):
+            # the primary key, then the state predicate again
+            self._connection.execute(
+                update(webhook_deliveries)
+                .where(
+                    _d.WebhookDeliveryId.in_(chunk),
+                    unindexed(_d.DeliveryStatus).in_(WAITING),
+                    _d.IsHeld == false(),
+                    _d.IsWaiting == false(),
+                )
+                .values(RequeueAt=case((_d.ExpiresAt < moment, _d.ExpiresAt), else_=moment)),
+                {"until": until},
             )
 
     def record(self, results: Sequence[AttemptResult], *, now: datetime, requeue_at: datetime) -> Recorded:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from domain.journal.ports import EventRef
 from domain.webhooks.model import AttemptOutcome, DeliveryStatus, WebhookState
@@ -155,6 +156,27 @@ def test_a_claim_takes_what_waits_and_leaves_the_rest(world: SqlWorld) -> None:
     assert [(delivery.webhook_delivery_id, delivery.attempt_number) for delivery in claimed] == [(waiting, 1)]
     assert claimed[0].event.data == '{"booking":42}'
     assert claimed[0].expires_at == START + EXPIRY
+
+
+def test_what_is_parked_is_looked_at_when_its_time_has_come_or_it_expires(world: SqlWorld) -> None:
+    webhook = world.webhook()
+    short, long, sending, held = (world.deliveries(webhook)[0] for _ in range(4))
+    world.claim(webhook, [sending])
+    with world.transactions.write() as tx:
+        tx.pipeline.hold([webhook.webhook_id], [held])
+        tx.pipeline.park([short, sending, held], START + timedelta(hours=1))
+        tx.pipeline.park([long], START + 2 * EXPIRY)
+        tx.commit()
+
+    def looked_at(moment: datetime) -> set[UUID]:
+        with world.transactions.write() as tx:
+            found = tx.pipeline.requeue_due(now=moment, again_at=moment + 2 * EXPIRY, limit=100)
+            tx.commit()
+        return {due for _, due, _ in found.due} | {each.webhook_delivery_id for each in found.expired}
+
+    assert looked_at(START + timedelta(minutes=59)) == {sending}  # by its lease: it was not parked
+    assert looked_at(START + timedelta(hours=1)) == {short}
+    assert looked_at(START + EXPIRY) == {long, held}
 
 
 def test_a_retry_is_claimed_when_it_is_due_with_five_seconds_of_grace_for_clocks(world: SqlWorld) -> None:

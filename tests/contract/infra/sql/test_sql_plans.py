@@ -21,6 +21,7 @@ _INDEXES: dict[str, tuple[str, ...]] = {
     "pipeline.claim": ("sqlite_autoindex_WebhookDeliveries_", "sqlite_autoindex_DomainEvents_"),
     "pipeline.record": ("sqlite_autoindex_WebhookDeliveries_",),
     "pipeline.hold": ("sqlite_autoindex_WebhookDeliveries_", "IX_WebhookDelivery_Line"),
+    "pipeline.park": ("sqlite_autoindex_WebhookDeliveries_",),
     "pipeline.subscribers": ("sqlite_autoindex_WebhookSubscriptions_", "sqlite_autoindex_Webhooks_"),
     "pipeline.add_deliveries": ("sqlite_autoindex_WebhookDeliveries_",),
     "pipeline.endpoints": ("sqlite_autoindex_Webhooks_",),

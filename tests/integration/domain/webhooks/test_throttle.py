@@ -23,8 +23,8 @@ MIB = 1024 * 1024
 async def opened(world: WebhookWorld) -> AsyncIterator[WebhookWorld]:
     try:
         yield world
-    finally:
         await world.engine.drain()
+    finally:
         world.close()
 
 
@@ -41,7 +41,7 @@ def fanned_out(world: WebhookWorld, events: int) -> list[DeliveryMessage]:
     return [DeliveryMessage.of_queue(message.body) for message in world.queue.take(WEBHOOK_DELIVERIES_QUEUE)]
 
 
-async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home: Path) -> None:
+async def test_deliveries_over_the_cap_of_an_endpoint_wait_unclaimed_until_a_post_ends(home: Path) -> None:
     async with opened(WebhookWorld(home, per_endpoint=3, handoff_seconds=0.2)) as world:
         webhook = await world.webhook("BookingConfirmed")
         hanging = Hanging()
@@ -52,13 +52,7 @@ async def test_deliveries_over_the_cap_of_an_endpoint_are_put_off_untouched(home
             (delivery.delivery_status, delivery.attempt_count) for delivery in world.deliveries(webhook)
         ]
         assert sorted(states) == [(DeliveryStatus.Pending, 0)] * 7 + [(DeliveryStatus.Sending, 1)] * 3
-        moment = world.queue.next_moment()
-        assert moment is not None
-        assert START < moment <= START + timedelta(seconds=15)
-
         hanging.let_go()
-        await world.engine.drain()
-        await world.run_until(START + timedelta(minutes=1))
         await world.engine.drain()
         assert {delivery.delivery_status for delivery in world.deliveries(webhook)} == {
             DeliveryStatus.Delivered
@@ -119,8 +113,8 @@ async def test_draining_waits_for_every_post_that_was_handed_off(home: Path) -> 
         ] * 5
 
 
-async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints(home: Path) -> None:
-    async with opened(WebhookWorld(home, concurrency=4, handoff_seconds=0.2)) as world:
+async def test_a_tenant_has_no_more_posts_in_flight_than_are_free_over_all_its_endpoints(home: Path) -> None:
+    async with opened(WebhookWorld(home, concurrency=8, handoff_seconds=0.2)) as world:
         for name in ("a", "b", "c"):
             await world.webhook("BookingConfirmed", url=f"https://{name}.example/")
         hanging = Hanging()
@@ -131,22 +125,6 @@ async def test_the_process_takes_no_more_than_its_concurrency_over_all_endpoints
         hanging.let_go()
         await world.run_until(START + timedelta(minutes=1))
         assert len(world.receivers.posts) == 9
-
-
-async def test_payloads_in_flight_are_bounded_by_their_bytes(home: Path) -> None:
-    async with opened(WebhookWorld(home, handoff_seconds=0.2)) as world:
-        webhook = await world.webhook("BookingConfirmed")
-        other = await world.webhook("BookingConfirmed", url="https://other.example/")
-        messages = {message.webhook_id: message.delivery_ids for message in fanned_out(world, 1)}
-        first = DeliveryMessage(webhook.webhook.webhook_id, messages[webhook.webhook.webhook_id], 127 * MIB)
-        second = DeliveryMessage(other.webhook.webhook_id, messages[other.webhook.webhook_id], 2 * MIB)
-        await world.engine.handle([first, second])
-        assert len(world.receivers.posts) == 1
-        assert [delivery.delivery_status for delivery in world.deliveries(other)] == [DeliveryStatus.Pending]
-        await world.run_until(START + timedelta(minutes=1))  # what was claimed is small: there is room again
-        assert [delivery.delivery_status for delivery in world.deliveries(other)] == [
-            DeliveryStatus.Delivered
-        ]
 
 
 async def test_a_message_larger_than_the_bound_goes_alone_rather_than_never(home: Path) -> None:
@@ -222,16 +200,18 @@ async def test_a_rate_limited_endpoint_gets_a_burst_and_then_its_rate(home: Path
 
 
 async def test_what_missed_its_moment_for_lack_of_room_is_paced_again(home: Path) -> None:
-    async with opened(WebhookWorld(home, per_endpoint=2, handoff_seconds=0.02, linger=0.02)) as world:
+    async with opened(WebhookWorld(home, per_endpoint=2, handoff_seconds=0.02, linger=0.1)) as world:
         await world.webhook("BookingConfirmed", rateLimitPerSecond=5)
         hanging = Hanging()
         world.receivers.otherwise = hanging
         for message in fanned_out(world, 30):
             world.queue.send(WEBHOOK_DELIVERIES_QUEUE, [message.to_queue()])
         await world.run_until(START + timedelta(seconds=20))
+        await hanging.reached_by(2)
         assert hanging.arrived == 2
         world.receivers.otherwise = lambda request: answer(200)
         hanging.let_go()
+        world.linger = 10.0  # nothing hangs any more: it is waited for until it is through
         await world.engine.drain()
         await world.run_until(START + timedelta(minutes=5))
         moments = [moment for moment, _ in world.receivers.posts]
