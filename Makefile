@@ -18,10 +18,10 @@ rewritten_stamp := $(VENV)/.rewritten-tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-azure test-sql token demo bench soak sql fmt docs lock sbom package lint types layers node clean
+.PHONY: help run test test-azure test-sql test-worker token demo bench soak sql fmt docs lock sbom package lint types layers node clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 # exec: Ctrl-C and SIGTERM reach Python itself, not a shell in between.
 run: $(run_stamp) ## Serve on http://localhost:$PORT (7071) with $WORKERS processes (1), state in $HUB_HOME (.hub)
@@ -48,7 +48,7 @@ sql: $(run_stamp) ## Write the schema as T-SQL to deploy/sql/schema.sql
 pytest := $(bin)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Bytecode is kept whatever the shell says: without it each of some hundred processes compiles the app anew.
-test test-azure test-sql: export PYTHONDONTWRITEBYTECODE :=
+test test-azure test-sql test-worker: export PYTHONDONTWRITEBYTECODE :=
 
 # ONLY=webhooks: what the folders of that capability hold, whatever the level, and nothing else.
 ifdef ONLY
@@ -64,6 +64,11 @@ endif
 
 test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against endpoints on loopback
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
+
+# What a message, a token or a job goes through when everything runs as in Azure.
+worker_suites := tests/worker $(wildcard $(addprefix tests/e2e/test_,webhooks.py sync.py oauth.py incoming*.py))
+test-worker: $(test_stamp) ## The suites of webhooks, sync, OAuth and incoming under the library of Azure's Python worker
+	HUB_TEST_WORKER=1 $(bin)/pytest -n 2 --dist loadfile $(worker_suites)
 
 test-sql: $(test_stamp) ## The database's tests, on SQLite and on the SQL Server of $HUB_TEST_SQLSERVER too
 	$(pytest) -rs tests/contract/infra/sql
@@ -108,7 +113,7 @@ docs: $(test_stamp) ## Rewrite the README's table of settings
 	$(py) -m devhost.readme
 
 clean: ## Remove the virtual environment and caches; the state in .hub stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-worker .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything below writes to standard error, so that `make -s token` prints a token and nothing else.

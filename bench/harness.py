@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _KILL_SECONDS = 30.0
 """On a machine that others keep busy; a host that ends is noticed at once."""
+
+serving: Sequence[str] = (sys.executable, "-m", "devhost", "start")
+"""The command of a host; another one has the same options and settings."""
 
 surroundings: Callable[[Path], Mapping[str, str]] | None = None
 """Settings for the host over a state directory, such as where its Azure services are; None: all embedded."""
@@ -66,7 +69,7 @@ def call(
 
 
 class HostProcess:
-    """`python -m devhost start` over `home`, in a process group of its own."""
+    """`python -m devhost start`, or what stands for it, over `home`, in a process group of its own."""
 
     def __init__(self, home: Path, *, workers: int = 1, port: int | None = None, **environment: str) -> None:
         self.home = home
@@ -93,7 +96,7 @@ class HostProcess:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "devhost", "start"],
+                serving,
                 cwd=ROOT,
                 env=environment,
                 stdout=log,

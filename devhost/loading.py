@@ -30,7 +30,7 @@ class Function:
     """One function of the app.
 
     `trigger` is its trigger binding with settings expanded, `client_parameters` the names of the parameters that
-    take a durable client."""
+    take a durable client. `elsewhere` runs an orchestrator a second time, in another process."""
 
     name: str
     kind: str
@@ -40,6 +40,7 @@ class Function:
     wants_context: bool
     client_parameters: tuple[str, ...]
     directory: str
+    elsewhere: Callable[[str], str] | None = None
 
     @property
     def parameter(self) -> str:

@@ -49,13 +49,14 @@ KEEP_ALIVE_SECONDS = 75
 class ServeOptions:
     """What a serving process is told.
 
-    That is where the app is, the address it serves under, its number among the workers, and how many seconds a
-    drain may take."""
+    That is where the app is, the address it serves under, its number among the workers, how many seconds a drain may
+    take, and what reads the app's functions."""
 
     app_dir: Path
     base_url: str
     worker: int = 0
     drain_seconds: float = 30.0
+    load: Callable[[Path], list[Function]] = load_functions
 
 
 def serve(options: ServeOptions, listening: socket.socket, ready: Callable[[], None]) -> None:
@@ -63,7 +64,7 @@ def serve(options: ServeOptions, listening: socket.socket, ready: Callable[[], N
 
     Raises HostError for an app that cannot be served."""
     host_json = load_host_json(options.app_dir)
-    functions = load_functions(options.app_dir)
+    functions = options.load(options.app_dir)
     # What is loaded by now lives as long as the process: the collector need not walk it again.
     gc.collect()
     gc.freeze()
@@ -206,6 +207,7 @@ class _Host:
                     kind=kinds[each.kind],  # type: ignore[arg-type]
                     call=each.call,
                     input_name=each.parameter,
+                    elsewhere=each.elsewhere,
                 )
                 for each in functions
                 if each.is_durable

@@ -9,18 +9,32 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from devhost.cli import DEVELOPMENT_TENANT
 from devhost.config import home, load_host_json, load_local_settings
 from devhost.errors import HostError
+from devhost.loading import Function, load_functions
 from devhost.supervisor import Supervisor, bind, exit_with_parent
 from infra.observability import logs
 
 _log = logging.getLogger("devhost")
 
 
-def start(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The module that a worker is started by, and what reads the app's functions there."""
+
+    module: str = "devhost"
+    load: Callable[[Path], list[Function]] = load_functions
+
+
+_OWN = Program()
+
+
+def start(arguments: argparse.Namespace, program: Program = _OWN) -> int:
     """Serve the app of `arguments.app_dir`. Returns the exit code."""
     app_dir = Path(arguments.app_dir).resolve()
     load_local_settings(app_dir)
@@ -56,15 +70,16 @@ def start(arguments: argparse.Namespace) -> int:
     if workers == 1:
         from devhost.server import ServeOptions, serve
 
-        serve(ServeOptions(app_dir, address, drain_seconds=arguments.drain_seconds), sockets[0], announce)
+        options = ServeOptions(app_dir, address, drain_seconds=arguments.drain_seconds, load=program.load)
+        serve(options, sockets[0], announce)
         return 0
-    command = [sys.executable, "-m", "devhost", "worker"]
+    command = [sys.executable, "-m", program.module, "worker"]
     command += ["--app-dir", str(app_dir), "--address", address]
     command += ["--drain-seconds", str(arguments.drain_seconds)]
     return Supervisor(command, sockets, drain_seconds=arguments.drain_seconds).run(announce)
 
 
-def work(arguments: argparse.Namespace) -> int:
+def work(arguments: argparse.Namespace, program: Program = _OWN) -> int:
     """Serve as one of several workers. Returns the exit code."""
     exit_with_parent(arguments.alive)
     logs.configure(os.environ.get("HUB_LOG_LEVEL", "INFO"))
@@ -75,7 +90,7 @@ def work(arguments: argparse.Namespace) -> int:
         os.close(arguments.ready)
 
     options = ServeOptions(
-        Path(arguments.app_dir), arguments.address, arguments.index, arguments.drain_seconds
+        Path(arguments.app_dir), arguments.address, arguments.index, arguments.drain_seconds, program.load
     )
     serve(options, socket.socket(fileno=arguments.listening), ready)
     return 0

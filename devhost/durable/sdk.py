@@ -23,12 +23,14 @@ class DurableFunction:
     """One durable function of the app.
 
     `call` is its user function: for an orchestrator the SDK's handle, for an activity the function that takes the
-    deserialised input under `input_name`."""
+    deserialised input under `input_name`. `elsewhere` gives an orchestrator the same JSON in another process and
+    returns the state that it answers, or raises what it raised."""
 
     name: str
     kind: Literal["orchestrator", "activity", "entity"]
     call: Callable[..., Any]
     input_name: str
+    elsewhere: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ def replay(function: DurableFunction, body: str) -> ReplayResult:
         state, error = json.loads(orchestrator.handle(context)), None
     except Exception as failure:  # user code: whatever it raised is the orchestration's failure
         state, error = _failed_state(failure)
+    if function.elsewhere is not None:
+        _compare(function.name, (state, error), _told(function.elsewhere, body))
     decision = _decide(state, error)
     _add_pending(decision, context)
     decision.unprocessed = [
@@ -103,6 +107,19 @@ def encode_result(value: Any) -> str:
     from azure.functions.durable_functions import ActivityTriggerConverter
 
     return str(ActivityTriggerConverter.encode(value, expected_type=None).value)
+
+
+def _told(elsewhere: Callable[[str], str], body: str) -> tuple[dict[str, Any], str | None]:
+    try:
+        return json.loads(elsewhere(body)), None
+    except Exception as failure:
+        return _failed_state(failure)
+
+
+def _compare(name: str, here: tuple[Any, str | None], there: tuple[Any, str | None]) -> None:
+    """Raise RuntimeError unless both processes decided the same."""
+    if here[0] != there[0] or (here[1] is None) != (there[1] is None):
+        raise RuntimeError(f"orchestrator '{name}' decides {here} in this process and {there} in the other")
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.worlds.hosts import (
     _azure_services_of_own_hosts,
     _migrated_states,
+    _worker,
     api,
     azure_services,
     clocked_host,
@@ -17,6 +18,7 @@ from tests.worlds.hosts import (
 __all__ = [
     "_azure_services_of_own_hosts",
     "_migrated_states",
+    "_worker",
     "api",
     "azure_services",
     "clocked_host",

@@ -14,6 +14,7 @@ import pytest
 from bench import harness
 from bench.harness import HostProcess, running
 from tests.fixtures.oauth_server import CLIENT_SECRET, OAuthServer
+from tests.worlds import worker_environment
 from tests.worlds.azure_services import SWITCH, AzureServices, hub_beside
 from tests.worlds.builders import new_database
 from tests.worlds.hub_api import Api, Receiver, fresh_tenant
@@ -29,6 +30,18 @@ def azure_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSe
         harness.surroundings, harness.minting = services.environment, services.token
         yield services
         harness.surroundings = harness.minting = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _worker() -> Iterator[None]:
+    """With `HUB_TEST_WORKER` every host has the packaged app run by the library of Azure's own worker."""
+    if not os.environ.get(worker_environment.SWITCH):
+        yield
+        return
+    own = harness.serving
+    harness.serving = worker_environment.serving(worker_environment.packaged())
+    yield
+    harness.serving = own
 
 
 @pytest.fixture(scope="package", autouse=True)

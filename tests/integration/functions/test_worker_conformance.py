@@ -3,23 +3,19 @@ extensions accept."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import ROOT
+from tests.worlds.worker_environment import worker_environment
 
-_RUNTIME = "azure-functions-runtime==1.3.0"
 _INDEX = """
 import json, sys
 from function_app import app
@@ -31,55 +27,10 @@ json.dump(functions, sys.stdout)
 """
 
 
-def _candidates() -> Iterator[str]:
-    if chosen := os.environ.get("HUB_PYTHON313"):
-        yield chosen
-    if sys.version_info[:2] == (3, 13):
-        yield sys.executable
-    if found := shutil.which("python3.13"):
-        yield found
-    yield from (str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.13*/bin/python")))
-
-
-def _python313() -> str | None:
-    for candidate in _candidates():
-        command = [candidate, "-c", "import sys; print(sys.version_info[:2] == (3, 13))"]
-        tried = subprocess.run(command, capture_output=True, text=True, check=False)
-        if tried.stdout.strip() == "True":
-            return candidate
-    return None
-
-
 @pytest.fixture(scope="module")
 def worker_python() -> Path:
     """An environment with the app's own requirements and the worker's library, kept between runs."""
-    python = _python313()
-    if python is None:
-        pytest.skip("the worker's library needs Python 3.13, and none was found (set HUB_PYTHON313)")
-    home = ROOT / ".venv-worker"
-    requirements = ROOT / "requirements.txt"
-    wanted = hashlib.sha256(requirements.read_bytes() + _RUNTIME.encode() + python.encode()).hexdigest()
-    stamp = home / "stamp"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", str(home)], check=True)
-        uv = str(Path(sys.executable).with_name("uv"))
-        pip = [str(home / "bin/python"), "-m", "pip", "install", "-q"]
-        for installer in ([uv, "pip", "install", "-q", "--python", str(home / "bin/python")], pip):
-            with contextlib.suppress(FileNotFoundError):
-                # The app's own by their hashes, as in Azure; the library beside them in a second step.
-                for what in (["--require-hashes", "-r", str(requirements)], [_RUNTIME]):
-                    installed = subprocess.run(
-                        [*installer, *what], capture_output=True, text=True, check=False
-                    )
-                    if installed.returncode:
-                        break
-                else:
-                    break
-        else:
-            pytest.skip(f"the worker's library could not be installed: {installed.stderr[-300:]}")
-        stamp.write_text(wanted)
-    return home / "bin/python"
+    return worker_environment()
 
 
 @pytest.fixture(scope="module")
