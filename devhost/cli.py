@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from devhost.config import home, load_host_json, load_local_settings
 from devhost.errors import HostError
+
+if TYPE_CHECKING:
+    from infra.embedded.queue import EmbeddedQueue
 
 DEVELOPMENT_TENANT = "00000000-0000-4000-8000-000000000001"
 DEVELOPMENT_USER = "00000000-0000-4000-8000-0000000000aa"
@@ -115,12 +119,12 @@ def _queues(arguments: argparse.Namespace) -> int:
             holding = ", ".join(sorted(depths)) or "none"
             print(f"The queue '{named}' holds no message. Queues that hold some: {holding}.", file=sys.stderr)
         if arguments.requeue:
-            print(f"{queue.requeue_dead_letters(arguments.requeue)} requeued")
+            print(f"{_requeue(queue, arguments.requeue)} requeued")
         elif arguments.dead:
             rows = [("SEQUENCE", "MESSAGE", "DELIVERIES", "DEAD AT", "REASON", "BODY")]
             for letter in queue.dead_letters(arguments.dead):
                 body = letter.body[:60].decode(errors="replace")
-                when = letter.dead_at.isoformat(timespec="seconds")
+                when = letter.dead_at.isoformat(timespec="seconds") if letter.dead_at else ""
                 count = str(letter.delivery_count)
                 rows.append(
                     (str(letter.sequence_number), letter.message_id, count, when, letter.reason, body)
@@ -135,6 +139,14 @@ def _queues(arguments: argparse.Namespace) -> int:
     finally:
         queue.close()
     return 0
+
+
+def _requeue(queue: EmbeddedQueue, name: str) -> int:
+    """Send all dead letters of a queue anew, and return how many."""
+    count = 0
+    while letters := queue.dead_letters(name):
+        count += len(queue.resend_dead_letters(name, [letter.sequence_number for letter in letters]))
+    return count
 
 
 def _clock(arguments: argparse.Namespace) -> int:

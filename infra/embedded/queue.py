@@ -9,15 +9,15 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from domain.core.ports import Clock, QueueMessage
+from domain.monitoring.dead_letters import DeadLetter
 from infra.azure.servicebus.limits import MAX_MESSAGE_BYTES, check_size
 from infra.embedded.queue_messages import (
-    DeadLetter,
     QueueDepth,
     ReceivedMessage,
     claim_order,
@@ -29,7 +29,6 @@ from infra.embedded.sqlite import SqliteFile, from_micros, to_micros
 __all__ = [
     "MAX_DELIVERY_COUNT_EXCEEDED",
     "MAX_MESSAGE_BYTES",
-    "DeadLetter",
     "EmbeddedQueue",
     "QueueDepth",
     "ReceivedMessage",
@@ -80,7 +79,7 @@ FROM messages WHERE sequence = ?
 """
 _REQUEUE = """
 INSERT INTO messages (queue, enqueued_at, message_id, properties, body)
-SELECT queue, ?, message_id, properties, body FROM dead_letters WHERE queue = ? ORDER BY sequence
+SELECT queue, ?, message_id, properties, body FROM dead_letters WHERE queue = ? AND sequence = ?
 """
 _NEXT_DUE = """
 SELECT min(due) FROM (
@@ -89,7 +88,11 @@ SELECT min(due) FROM (
 """
 _DEAD_LETTERS = """
 SELECT sequence, message_id, body, properties, delivery_count, enqueued_at, dead_at, reason, description
-FROM dead_letters WHERE queue = ? ORDER BY sequence LIMIT ?
+FROM dead_letters WHERE queue = ? AND sequence > ? ORDER BY sequence LIMIT ?
+"""
+_DEAD_LETTER = """
+SELECT sequence, message_id, body, properties, delivery_count, enqueued_at, dead_at, reason, description
+FROM dead_letters WHERE queue = ? AND sequence = ?
 """
 _DEPTHS = """
 SELECT queue, sum(enqueued_at <= ?1), sum(enqueued_at > ?1), 0, 0 FROM messages
@@ -216,19 +219,33 @@ class EmbeddedQueue:
         with self._file.reader() as connection:
             return dict(connection.execute("SELECT queue, COUNT(*) FROM dead_letters GROUP BY queue"))
 
-    def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
-        """Dead letters, oldest sequence number first."""
+    def dead_letters(self, queue: str, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
+        """Return up to `limit` dead letters, from the first whose sequence number is above `after`."""
         with self._file.reader() as connection:
-            rows = connection.execute(_DEAD_LETTERS, (queue, limit)).fetchall()
+            rows = connection.execute(_DEAD_LETTERS, (queue, after, limit)).fetchall()
         return [to_dead_letter(row) for row in rows]
 
-    def requeue_dead_letters(self, queue: str) -> int:
-        """Send all dead letters of the queue anew, with a delivery count of 0. Returns how many."""
+    def resend_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        """Send these anew, with a delivery count of 0, and return those that were there."""
+        return self._taken(queue, sequence_numbers, is_sent=True)
+
+    def discard_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        """Give these up for good, and return those that were there."""
+        return self._taken(queue, sequence_numbers, is_sent=False)
+
+    def _taken(self, queue: str, sequence_numbers: Collection[int], *, is_sent: bool) -> list[DeadLetter]:
+        taken: list[DeadLetter] = []
         with self._file.transaction() as connection:
-            count = connection.execute(_REQUEUE, (self._now(), queue)).rowcount
-            connection.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
-            self._local_change = True
-        return count
+            for sequence in sorted(sequence_numbers):
+                row = connection.execute(_DEAD_LETTER, (queue, sequence)).fetchone()
+                if row is None:
+                    continue
+                if is_sent:
+                    connection.execute(_REQUEUE, (self._now(), queue, sequence))
+                connection.execute("DELETE FROM dead_letters WHERE sequence = ?", (sequence,))
+                taken.append(to_dead_letter(row))
+            self._local_change = self._local_change or (is_sent and bool(taken))
+        return taken
 
     def ping(self) -> None:
         """Read from the file. Raises Unavailable if it does not answer."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
+from domain.monitoring.dead_letters import DeadLetter
 from infra.embedded.sqlite import from_micros
 
 _NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
@@ -28,21 +29,6 @@ class ReceivedMessage:
     enqueued_at: datetime
     locked_until: datetime
     lock_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that will not be delivered again unless it is requeued."""
-
-    sequence_number: int
-    message_id: str
-    body: bytes
-    properties: Mapping[str, str]
-    delivery_count: int
-    enqueued_at: datetime
-    dead_at: datetime
-    reason: str
-    description: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from devhost.invocation import Invocations, thread_pool
 from devhost.loading import Function
 from domain.core.ports import QueueSender
 from domain.monitoring.alerts.ports import DeadLetterCounts
+from domain.monitoring.dead_letters import DeadLetterBox
 from infra.clock import SystemClock
 
 JOBS = "sync-jobs"
@@ -32,7 +33,7 @@ PATIENCE_SECONDS = 15.0
 Messages = list[ServiceBusMessage]
 
 
-class Sender(QueueSender, DeadLetterCounts, Protocol):
+class Sender(QueueSender, DeadLetterCounts, DeadLetterBox, Protocol):
     def ping(self) -> None: ...
 
     def close(self) -> None: ...

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from domain.core.errors import Unavailable
 from domain.core.ports import QueueMessage
+from domain.monitoring.dead_letters import QUEUES, DeadLetter
 from infra.azure.credential import managed_identity
 from infra.azure.outage import Outage
 from infra.azure.servicebus.limits import check_size
@@ -23,12 +25,19 @@ if TYPE_CHECKING:
         ServiceBusClient,
         ServiceBusMessage,
         ServiceBusMessageBatch,
+        ServiceBusReceivedMessage,
         ServiceBusReceiver,
         ServiceBusSender,
     )
 
-QUEUES = ("domain-events", "webhook-deliveries", "sync-jobs", "alerts")
 _PEEK_AT_MOST = 100
+
+DEAD_LETTER_SECONDS = 60.0
+"""To look through the dead letters of a queue for those that are meant; locks hold for as long."""
+
+_LOOKED_THROUGH = 5_000
+_LAST_SECONDS = 1.0
+"""Without a further message for so long there is none."""
 
 ANSWER_SECONDS = 5.0
 """To open a link, to send a batch over it, to look at a queue. The SDK does not bound the opening of a connection: its
@@ -39,6 +48,7 @@ PAUSE_SECONDS = 2.0
 it every request that raises an event would wait for the same answer, one after another; what was not sent is sent
 by the sweeper."""
 
+_ADDED = {"DeadLetterReason", "DeadLetterErrorDescription"}
 _BUSY_SECONDS = 0.4
 """Before a service that throttles us is asked once more."""
 
@@ -94,15 +104,65 @@ class ServiceBusQueue:
         """Count the dead letters of each queue that has any, up to 100.
 
         Peeks, which the right to receive allows, and leaves them where they are. Raises Unavailable."""
-        from azure.servicebus import ServiceBusSubQueue
-
         counts: dict[str, int] = {}
         for queue in QUEUES:
-            dead = self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
             counts[queue] = self._looked(
-                dead, lambda dead: len(dead.peek_messages(_PEEK_AT_MOST, timeout=self._answer_seconds))
+                self._dead(queue),
+                lambda dead: len(dead.peek_messages(_PEEK_AT_MOST, timeout=self._answer_seconds)),
             )
         return {queue: count for queue, count in counts.items() if count}
+
+    def dead_letters(self, queue: str, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
+        """Peek at up to `limit`, from the first whose sequence number is above `after`. Raises Unavailable."""
+
+        def peeked(dead: ServiceBusReceiver) -> list[DeadLetter]:
+            found = dead.peek_messages(limit, sequence_number=after + 1, timeout=self._answer_seconds)
+            return [_to_dead_letter(message) for message in found]
+
+        return self._looked(self._dead(queue), peeked)
+
+    def resend_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        """Send copies of these, then complete them, and return those that were there. Raises Unavailable."""
+        return self._taken(queue, sequence_numbers, is_sent=True)
+
+    def discard_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        """Complete these, and return those that were there. Raises Unavailable."""
+        return self._taken(queue, sequence_numbers, is_sent=False)
+
+    def _taken(self, queue: str, sequence_numbers: Collection[int], *, is_sent: bool) -> list[DeadLetter]:
+        """Receive dead letters until all that are meant came; the others are given back.
+
+        A message has no address: by its sequence number only one that was deferred can be had."""
+        wanted = set(sequence_numbers)
+
+        def take(dead: ServiceBusReceiver) -> list[DeadLetter]:
+            meant: list[ServiceBusReceivedMessage] = []
+            others: list[ServiceBusReceivedMessage] = []
+            try:
+                while wanted and len(others) < _LOOKED_THROUGH:
+                    received = dead.receive_messages(_PEEK_AT_MOST, max_wait_time=_LAST_SECONDS)
+                    if not received:
+                        break
+                    for message in received:
+                        number = message.sequence_number
+                        (meant if number in wanted else others).append(message)
+                        wanted.discard(number or 0)
+                if is_sent and meant:
+                    self._link(queue).send(deque(_copy(message) for message in meant))
+                for message in meant:
+                    dead.complete_message(message)
+            finally:
+                with suppress(*_failures()):
+                    for message in others:
+                        dead.abandon_message(message)
+            return sorted(map(_to_dead_letter, meant), key=lambda letter: letter.sequence_number)
+
+        return self._looked(self._dead(queue), take, seconds=DEAD_LETTER_SECONDS) if wanted else []
+
+    def _dead(self, queue: str) -> ServiceBusReceiver:
+        from azure.servicebus import ServiceBusSubQueue
+
+        return self._service().get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER)
 
     def message_counts(self) -> dict[str, dict[str, int]]:
         """Return the dead letters only.
@@ -129,8 +189,8 @@ class ServiceBusQueue:
         if client is not None:
             client.close()
 
-    def _looked(self, handler: Handler, look: Callable[[Handler], T]) -> T:
-        """Over a link of its own."""
+    def _looked(self, handler: Handler, look: Callable[[Handler], T], *, seconds: float | None = None) -> T:
+        """Look over a link of its own, for the usual time or for `seconds`."""
 
         def looked() -> T:
             try:
@@ -139,7 +199,7 @@ class ServiceBusQueue:
                 _leave(handler)
 
         with _as_unavailable(), self._looking.asked():
-            return in_time(self._answer_seconds, looked, lambda: cut(handler))
+            return in_time(seconds or self._answer_seconds, looked, lambda: cut(handler))
 
     def _service(self) -> ServiceBusClient:
         with self._lock:
@@ -283,6 +343,50 @@ def _to_service_bus(message: QueueMessage) -> ServiceBusMessage:
         application_properties=properties or None,
         scheduled_enqueue_time_utc=message.scheduled_at,
     )
+
+
+def _to_dead_letter(message: ServiceBusReceivedMessage) -> DeadLetter:
+    return DeadLetter(
+        sequence_number=message.sequence_number or 0,
+        message_id=str(message.message_id or ""),
+        body=_body(message),
+        properties={name: str(value) for name, value in _properties(message).items()},
+        delivery_count=message.delivery_count or 0,
+        enqueued_at=message.enqueued_time_utc or datetime.fromtimestamp(0, UTC),
+        dead_at=None,
+        reason=message.dead_letter_reason or "",
+        description=message.dead_letter_error_description or "",
+    )
+
+
+def _copy(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
+    """Return the message as it was sent: a dead letter cannot be sent back itself."""
+    from azure.servicebus import ServiceBusMessage
+
+    properties: dict[Any, Any] = dict(_properties(message))
+    return ServiceBusMessage(
+        _body(message),
+        message_id=message.message_id,
+        application_properties=properties or None,
+        content_type=message.content_type,
+        correlation_id=message.correlation_id,
+        subject=message.subject,
+    )
+
+
+def _body(message: ServiceBusReceivedMessage) -> bytes:
+    body = message.body
+    return bytes(body) if isinstance(body, bytes) else b"".join(body)
+
+
+def _properties(message: ServiceBusReceivedMessage) -> dict[str, Any]:
+    """Those that the sender set: the service adds why the message is dead."""
+    given = {_text(name): _text(value) for name, value in (message.application_properties or {}).items()}
+    return {name: value for name, value in given.items() if name not in _ADDED}
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 @contextmanager

@@ -142,6 +142,44 @@ def test_a_message_that_fails_every_time_is_dead_lettered_and_hinders_no_other(w
     assert [world.sender.dead_letter_counts() for _ in range(2)] == [{JOBS: 1}] * 2
 
 
+def test_dead_letters_are_listed_sent_again_and_given_up(world: World) -> None:
+    def fail(messages: Messages) -> None:
+        raise RuntimeError("every time")
+
+    messages = [QueueMessage(f"{number}", f"p-{number}", properties={"kind": "test"}) for number in range(5)]
+    world.sender.send(JOBS, messages)
+    with listening(world, Heard(fail), many=False):
+        eventually(lambda: world.left() == 0, "the dead letters")
+    letters = world.sender.dead_letters(JOBS)
+    assert sorted(letter.message_id for letter in letters) == [f"p-{number}" for number in range(5)]
+    facts = {(letter.reason, dict(letter.properties)["kind"]) for letter in letters}
+    assert facts == {("MaxDeliveryCountExceeded", "test")}
+    assert all(letter.delivery_count >= MAX_DELIVERIES - 1 for letter in letters)
+    assert all(letter.body == letter.message_id[-1:].encode() for letter in letters)
+    numbers = [letter.sequence_number for letter in letters]
+    assert numbers == sorted(numbers)
+    first_two = world.sender.dead_letters(JOBS, limit=2)
+    assert [*first_two, *world.sender.dead_letters(JOBS, after=numbers[1])] == letters
+
+    again = world.sender.resend_dead_letters(JOBS, [numbers[3], numbers[0], max(numbers) + 7])
+    assert [letter.sequence_number for letter in again] == [numbers[0], numbers[3]]
+    given_up = world.sender.discard_dead_letters(JOBS, [numbers[1], numbers[3]])
+    assert [letter.sequence_number for letter in given_up] == [numbers[1]]
+    left = world.sender.dead_letters(JOBS)
+    assert [letter.message_id for letter in left] == [letters[2].message_id, letters[4].message_id]
+    assert world.sender.resend_dead_letters(JOBS, []) == []
+    seen: list[tuple[str, int | None, str]] = []
+
+    def note(messages: Messages) -> None:
+        (message,) = messages
+        kind = dict(message.application_properties)["kind"]
+        seen.append((message.message_id, message.delivery_count, kind))
+
+    with listening(world, Heard(note), many=False):
+        eventually(lambda: len(seen) == 2, "those that were sent again")
+    assert sorted(seen) == sorted((letter.message_id, 1, "test") for letter in again)
+
+
 def test_a_function_slower_than_its_lock_keeps_the_message(world: World) -> None:
     heard = Heard(lambda messages: time.sleep(LOCK_SECONDS * 1.75))
     send(world, "slow")

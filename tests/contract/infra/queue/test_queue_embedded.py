@@ -165,7 +165,7 @@ def test_a_dead_lettered_message_keeps_its_reason_and_can_be_requeued(
     assert queue.dead_letter(JOBS, held, reason="Broken", description="no such job") == 1
     (letter,) = queue.dead_letters(JOBS)
     assert (letter.reason, letter.description, letter.dead_at) == ("Broken", "no such job", START)
-    assert queue.requeue_dead_letters(JOBS) == 1
+    assert queue.resend_dead_letters(JOBS, [letter.sequence_number]) == [letter]
     assert queue.dead_letters(JOBS) == []
     (message,) = queue.receive(JOBS, 1)
     assert (message.message_id, message.delivery_count, dict(message.properties)) == ("m-1", 1, {"k": "v"})
