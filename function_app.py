@@ -9,6 +9,7 @@ from functions.http.anomalies.routes import anomalies
 from functions.http.apikeys.routes import apikeys
 from functions.http.audit.routes import audit
 from functions.http.datasyncs.routes import datasyncs
+from functions.http.dead_letters.routes import dead_letters
 from functions.http.events.routes import events
 from functions.http.incoming import receipt as incoming_receipt
 from functions.http.incoming.routes import incoming, incoming_settings
@@ -35,6 +36,7 @@ for blueprint in (
     apikeys.bp,
     audit.bp,
     datasyncs.bp,
+    dead_letters.bp,
     events.bp,
     incoming_receipt.bp,
     incoming.bp,

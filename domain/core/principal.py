@@ -43,6 +43,12 @@ class Principal:
             detail = f"This needs the permission '{permission}', which the caller does not have."
             raise Forbidden(detail, scopes=(permission,))
 
+    def require_of_person(self, permission: str) -> None:
+        """Raise Forbidden unless a person calls and has the permission; what stands in an API key does not count."""
+        self.require(permission)
+        if self.api_key_id is not None:
+            raise Forbidden("Only a person administers the platform, no API key.")
+
 
 EMAIL_ADDRESS = re.compile(r"[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

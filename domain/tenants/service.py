@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.core.errors import Conflict, Forbidden, NotFound, check_version
+from domain.core.errors import Conflict, NotFound, check_version
 from domain.core.paging import Page, PageRequest
 from domain.core.permissions import PLATFORM_ADMIN
 from domain.core.ports import Clock
@@ -51,14 +51,14 @@ class TenantService:
         self._expiry = expiry
 
     def page(self, principal: Principal, filter_: TenantFilter, page: PageRequest) -> Page[Tenant]:
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         with self._transactions.read() as tx:
             found = tx.tenants.page(filter_, page)
             return replace(found, items=self._with_usage(tx, found.items))
 
     def get(self, principal: Principal, tenant_id: UUID) -> Tenant:
         """Return one tenant. Raises Forbidden, NotFound."""
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         with self._transactions.read() as tx:
             return self._with_usage(tx, [tx.tenants.get(tenant_id)])[0]
 
@@ -67,7 +67,7 @@ class TenantService:
         self, principal: Principal, tenant_id: UUID, command: SetTenantLimits, if_match: int | None
     ) -> Tenant:
         """Replace the limits. What the tenant has beyond them stays. Raises NotFound, PreconditionFailed."""
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         with self._transactions.write() as tx:
             before = _standing(tx, tenant_id)
             check_version("tenant", if_match, before.version)
@@ -84,7 +84,7 @@ class TenantService:
         """Refuse the tenant's calls, hold its deliveries and pause its syncs until it is resumed.
 
         One that is suspended already stays as it is. Raises NotFound, Conflict, PreconditionFailed."""
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         _check_other(principal, tenant_id)
         with self._transactions.write() as tx:
             before = _standing(tx, tenant_id)
@@ -104,7 +104,7 @@ class TenantService:
 
         Of a tenant that was deleted nothing comes back, but it may use the hub again. Raises NotFound, Conflict,
         PreconditionFailed."""
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         resumed = self._resume(principal, tenant_id, if_match)
         if resumed.standing.restoring_since is not None:
             self._restore(tenant_id)
@@ -116,7 +116,7 @@ class TenantService:
         """Have everything deleted that a suspended tenant has; a timer does it. Cannot be undone.
 
         Raises NotFound, PreconditionFailed, and Conflict unless it is suspended."""
-        _require(principal)
+        principal.require_of_person(PLATFORM_ADMIN)
         _check_other(principal, tenant_id)
         with self._transactions.write() as tx:
             before = _standing(tx, tenant_id)
@@ -206,12 +206,6 @@ class TenantService:
                     tx.standings.save(replace(standing, restoring_since=None))
                     tx.commit()
         return restored
-
-
-def _require(principal: Principal) -> None:
-    principal.require(PLATFORM_ADMIN)
-    if principal.api_key_id is not None:
-        raise Forbidden("Only a person administers the platform, no API key.")
 
 
 def _decide(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from domain.journal.ports import EventRef
     from domain.journal.usage import UsageCounts
     from domain.monitoring.alerts.ports import DeadLetterCounts, Notifier
+    from domain.monitoring.dead_letters import DeadLetterBox
     from domain.monitoring.metrics import QueueDepths
     from domain.providers.untrusted import UntrustedWork
     from domain.recommendations.ai import LanguageModel
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     class HubHttp(OutboundHttp, OutboundSender, Protocol): ...
 
-    class HubQueue(QueueSender, DeadLetterCounts, QueueDepths, Protocol):
+    class HubQueue(QueueSender, DeadLetterBox, DeadLetterCounts, QueueDepths, Protocol):
         def ping(self) -> None: ...
 
     class HubTables(TableStore, Protocol):

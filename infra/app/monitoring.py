@@ -15,6 +15,7 @@ from domain.monitoring.alerts.service import AlertService
 from domain.monitoring.anomalies.service import AnomalyService
 from domain.monitoring.anomalies.watch import AnomalyWatch
 from domain.monitoring.dashboard import OverviewService
+from domain.monitoring.dead_letters import DeadLetterService
 from domain.monitoring.metrics import MetricsService
 from domain.monitoring.signal_series import SignalReader, SignalService
 from infra.app.hub import Hub, builds
@@ -53,6 +54,11 @@ def alert_evaluator(hub: Hub) -> AlertEvaluator:
 @builds
 def notification_sender(hub: Hub) -> NotificationSender:
     return NotificationSender(hub.transactions, hub.notifier, hub.clock)
+
+
+@builds
+def dead_letter_service(hub: Hub) -> DeadLetterService:
+    return DeadLetterService(hub.transactions, hub.queue)
 
 
 @builds

@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +19,7 @@ from domain.core.errors import Unavailable
 from domain.core.ports import OutboundError, OutboundResponse, QueueMessage
 from domain.core.principal import Principal
 from domain.core.realtime import Nobody, Payload
+from domain.monitoring.dead_letters import DeadLetter
 from infra.app.hub import Hub
 from infra.app.settings import Settings
 from infra.azure.servicebus.limits import check_size
@@ -77,13 +78,14 @@ class PlainCipher:
 
 class MemoryQueue:
     """Messages become visible at their moment on the given clock. `down` refuses; `losing` accepts and loses. `dead`
-    counts the dead letters of each queue."""
+    counts the dead letters of each queue, `letters` are dead letters by their numbers."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._messages: dict[str, list[QueueMessage]] = {}
         self.sent: list[tuple[str, QueueMessage]] = []
         self.dead: dict[str, int] = {}
+        self.letters: dict[str, dict[int, DeadLetter]] = {}
         self.down = False
         self.losing = False
 
@@ -94,6 +96,21 @@ class MemoryQueue:
     def dead_letter_counts(self) -> dict[str, int]:
         self.ping()
         return self.dead
+
+    def dead_letters(self, queue: str, *, after: int = 0, limit: int = 100) -> list[DeadLetter]:
+        self.ping()
+        numbers = sorted(number for number in self.letters.get(queue, {}) if number > after)
+        return [self.letters[queue][number] for number in numbers[:limit]]
+
+    def resend_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        taken = self.discard_dead_letters(queue, sequence_numbers)
+        self.send(queue, [QueueMessage(each.body.decode(), each.message_id) for each in taken])
+        return taken
+
+    def discard_dead_letters(self, queue: str, sequence_numbers: Collection[int]) -> list[DeadLetter]:
+        self.ping()
+        held = self.letters.get(queue, {})
+        return [held.pop(number) for number in sorted(sequence_numbers) if number in held]
 
     def message_counts(self) -> dict[str, dict[str, int]]:
         return {queue: {"dead": count} for queue, count in self.dead_letter_counts().items()}

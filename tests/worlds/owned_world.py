@@ -33,6 +33,7 @@ from domain.journal.outbox import DOMAIN_EVENTS_QUEUE
 from domain.journal.signals import Signal, SubjectKind, hour_of
 from domain.monitoring.alerts.model import Alert, AlertKind, Severity
 from domain.monitoring.anomalies.model import Anomaly, AnomalySubject, Direction, Expectation, Metric
+from domain.monitoring.dead_letters import DeadLetter
 from domain.providers.contract import (
     Connection,
     IncomingAnswer,
@@ -302,6 +303,11 @@ class OwnedWorld:
         self.ids["alerts/rules/kind"] = "webhook-disabled"
         self.ids["providers/name"] = "Crm"
         self.ids["platform/tenants/tenantId"] = str(TENANT)
+        self.ids["ops/dead-letters/queue"], self.ids["ops/dead-letters/*/sequenceNumber"] = "sync-jobs", "7"
+        body = json.dumps({"tenantId": str(TENANT), "note": MARK}).encode()
+        self.queue.letters["sync-jobs"] = {
+            7: DeadLetter(7, "m-7", body, {}, 10, self.clock.now(), None, "MaxDeliveryCountExceeded", "")
+        }
         self.hub.use(AuditHeads).sign_new()
         with self.hub.database.read() as connection:
             newest = connection.exec_driver_sql("SELECT MAX(Sequence) FROM AuditLog").scalar()

@@ -81,9 +81,9 @@ class Call:
         except ValueError:
             raise self._not_an_id() from None
 
-    def sequence(self) -> int:
-        """Return the number that the path ends in. Raises NotFound for any other text."""
-        text = self.request.route_params["sequence"]
+    def sequence(self, name: str = "sequence") -> int:
+        """Return a number of the path. Raises NotFound for any other text."""
+        text = self.request.route_params[name]
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
             raise NotFound("The sequence is not a number, so nothing has it.")
         return int(text)

@@ -64,6 +64,8 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "platform/tenants/{tenantId}/suspend"): {
         "Unpaid": {"reason": "The invoice of March is not paid."}
     },
+    ("POST", "ops/dead-letters/{queue}/resend"): {"Two of them": {"sequenceNumbers": ["41", "42"]}},
+    ("POST", "ops/dead-letters/{queue}/discard"): {"One": {"sequenceNumbers": ["43"]}},
     ("POST", "events"): {
         "One event": {
             "id": "booking-42-confirmed",
