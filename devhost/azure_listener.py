@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from azure.functions.servicebus import ServiceBusMessage
-
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
+from devhost.messages import Arrived, batch_of, single_of
 from infra.azure.credential import managed_identity
 from infra.azure.servicebus.lines import cut
 from infra.deadline import in_time
@@ -101,8 +100,9 @@ class AzureQueueTriggers:
         limit = self._host_json.max_message_batch_size if many else self._host_json.max_concurrent_calls
         while not self._stopping.is_set():
             messages = receiver.receive_messages(max_message_count=limit, max_wait_time=_WAIT_SECONDS)
-            for message in messages:
-                renewer.register(receiver, message)
+            if not many:  # the locks of a batch are never renewed
+                for message in messages:
+                    renewer.register(receiver, message)
             # Single messages of one receive run side by side. Settling stays on this thread: a receiver is not
             # safe for several. It begins when all have ended, so that a link that breaks leaves none running.
             groups = [messages] if many and messages else [[message] for message in messages]
@@ -116,12 +116,14 @@ class AzureQueueTriggers:
     async def _process(
         self, function: Function, messages: Sequence[ServiceBusReceivedMessage], many: bool
     ) -> bool:
-        shaped = [_shaped(message) for message in messages]
-        properties = shaped[0].application_properties
+        arrived = [_arrived(message) for message in messages]
+        properties = arrived[0].properties
+        data_type = str(function.trigger.get("dataType", ""))
         parent = None if many else properties.get("traceparent") or properties.get("Diagnostic-Id")
         with logs.bind(trace=trace_of(parent)):
             try:
-                await self._invocations.call(function, shaped if many else shaped[0], parent=parent or "")
+                argument = batch_of(arrived, data_type) if many else single_of(arrived[0], data_type)
+                await self._invocations.call(function, argument, parent=parent or "")
             except Exception:
                 queue = function.trigger["queueName"]
                 _log.exception("Messages failed", extra={"function": function.name, "queue": queue})
@@ -158,31 +160,36 @@ def _client(connection: str) -> ServiceBusClient:
     return ServiceBusClient(os.environ[f"{connection}__fullyQualifiedNamespace"], credential, **_OPTIONS)
 
 
-def _shaped(message: ServiceBusReceivedMessage) -> ServiceBusMessage:
-    properties = {_text(key): _text(value) for key, value in (message.application_properties or {}).items()}
+def _arrived(message: ServiceBusReceivedMessage) -> Arrived:
     body: Any = message.body
-    return ServiceBusMessage(
+    return Arrived(
         body=body if isinstance(body, bytes) else b"".join(body),
-        application_properties=properties,
-        user_properties=dict(properties),
-        message_id=message.message_id or "",
-        content_type=message.content_type,
-        correlation_id=message.correlation_id,
+        texts={
+            "MessageId": message.message_id,
+            "ContentType": message.content_type,
+            "CorrelationId": message.correlation_id,
+            "Label": message.subject,
+            "Subject": message.subject,
+            "LockToken": str(message.lock_token),
+            "PartitionKey": message.partition_key,
+            "ReplyTo": message.reply_to,
+            "SessionId": message.session_id,
+            "To": message.to,
+        },
+        numbers={
+            "SequenceNumber": message.sequence_number,
+            "EnqueuedSequenceNumber": message.enqueued_sequence_number,
+        },
+        moments={
+            "EnqueuedTimeUtc": message.enqueued_time_utc,
+            "ExpiresAtUtc": message.expires_at_utc,
+            "LockedUntil": message.locked_until_utc,
+            "ScheduledEnqueueTimeUtc": message.scheduled_enqueue_time_utc,
+        },
         delivery_count=(message.delivery_count or 0) + 1,
-        enqueued_time_utc=message.enqueued_time_utc,
-        enqueued_sequence_number=message.enqueued_sequence_number,
-        expires_at_utc=message.expires_at_utc,
-        label=message.subject,
-        subject=message.subject,
-        locked_until=message.locked_until_utc,
-        lock_token=str(message.lock_token),
-        partition_key=message.partition_key,
-        reply_to=message.reply_to,
-        scheduled_enqueue_time_utc=message.scheduled_enqueue_time_utc,
-        sequence_number=message.sequence_number,
-        session_id=message.session_id,
-        time_to_live=message.time_to_live,
-        to=message.to,
+        properties={
+            _text(key): _text(value) for key, value in (message.application_properties or {}).items()
+        },
     )
 
 

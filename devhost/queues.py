@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
-from azure.functions.servicebus import ServiceBusMessage
-
 from devhost.config import HostJson
 from devhost.invocation import Invocations, trace_of
 from devhost.loading import Function
+from devhost.messages import Arrived, batch_of, single_of
 from domain.core.errors import Unavailable
 from domain.core.ports import Clock
 from infra.embedded.queue import EmbeddedQueue, ReceivedMessage
@@ -23,8 +22,8 @@ from infra.observability import logs
 _log = logging.getLogger("devhost.queues")
 T = TypeVar("T")
 
-LOCK_SECONDS = 30.0
-"""How long messages of a process that was killed stay out of reach of the others."""
+LOCK_SECONDS = 60.0
+"""The lockDuration of the queues on Azure: how long messages of a process that was killed stay out of reach."""
 
 RENEW_SECONDS = LOCK_SECONDS / 3
 _BUSY_POLL_SECONDS, _IDLE_POLL_SECONDS, _BUSY_FOR_SECONDS = 0.001, 0.008, 0.25
@@ -91,8 +90,8 @@ class QueueTriggers:
 class QueueListener:
     """Receives for one function.
 
-    A batch function gets one batch at a time, as in the Service Bus extension; a function of single messages up to
-    `maxConcurrentCalls` at once."""
+    As in the Service Bus extension, a batch function gets one batch at a time, whose locks nobody renews; a function
+    of single messages up to `maxConcurrentCalls` at once, whose locks are renewed while it runs."""
 
     def __init__(
         self,
@@ -107,6 +106,7 @@ class QueueListener:
         self._queue = queue
         self._name = str(function.trigger["queueName"])
         self._many = str(function.trigger.get("cardinality", "ONE")).upper() == "MANY"
+        self._data_type = str(function.trigger.get("dataType", ""))
         self._limit = host_json.max_message_batch_size if self._many else host_json.max_concurrent_calls
         self._enough = min(host_json.min_message_batch_size, self._limit) if self._many else 1
         self._patience = host_json.max_batch_wait_seconds
@@ -173,14 +173,19 @@ class QueueListener:
 
     async def _process(self, messages: list[ReceivedMessage]) -> None:
         parent = None if self._many else _traceparent(messages[0])
-        shaped = [_shaped(message) for message in messages]
+        arrived = [_arrived(message) for message in messages]
         tokens = [message.lock_token for message in messages]
-        renewal = asyncio.create_task(self._renew(tokens), name="devhost lock renewal")
+        renewal = (
+            None if self._many else asyncio.create_task(self._renew(tokens), name="devhost lock renewal")
+        )
         with logs.bind(trace=trace_of(parent)):
             try:
-                await self._invocations.call(
-                    self._function, shaped if self._many else shaped[0], parent=parent or ""
+                argument = (
+                    batch_of(arrived, self._data_type)
+                    if self._many
+                    else single_of(arrived[0], self._data_type)
                 )
+                await self._invocations.call(self._function, argument, parent=parent or "")
                 settle = self._queue.complete
             except Exception:
                 _log.exception(
@@ -189,7 +194,8 @@ class QueueListener:
                 )
                 settle = self._queue.abandon
             finally:
-                renewal.cancel()
+                if renewal is not None:
+                    renewal.cancel()
             try:
                 settled = await self._call(settle, self._name, tokens)
             except Unavailable:
@@ -218,17 +224,15 @@ def _traceparent(message: ReceivedMessage) -> str | None:
     return message.properties.get("traceparent") or message.properties.get("Diagnostic-Id")
 
 
-def _shaped(message: ReceivedMessage) -> ServiceBusMessage:
-    properties = dict(message.properties)
-    return ServiceBusMessage(
+def _arrived(message: ReceivedMessage) -> Arrived:
+    return Arrived(
         body=message.body,
-        application_properties=properties,
-        user_properties=dict(properties),
-        message_id=message.message_id,
+        texts={"MessageId": message.message_id, "LockToken": message.lock_token},
+        numbers={
+            "SequenceNumber": message.sequence_number,
+            "EnqueuedSequenceNumber": message.sequence_number,
+        },
+        moments={"EnqueuedTimeUtc": message.enqueued_at, "LockedUntil": message.locked_until},
         delivery_count=message.delivery_count,
-        enqueued_time_utc=message.enqueued_at,
-        locked_until=message.locked_until,
-        lock_token=message.lock_token,
-        sequence_number=message.sequence_number,
-        enqueued_sequence_number=message.sequence_number,
+        properties=message.properties,
     )

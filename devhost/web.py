@@ -249,11 +249,12 @@ def _path(scope: Mapping[str, Any]) -> str:
 
 
 def _query(raw: bytes) -> dict[str, str]:
+    """Return the query parameters, several of one name joined; as on Azure, without those that have no value."""
     query: dict[str, str] = {}
     if raw:
         for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
             query[name] = f"{query[name]},{value}" if name in query else value
-    return query
+    return {name: value for name, value in query.items() if value}
 
 
 def _url(scope: Mapping[str, Any], headers: dict[str, str]) -> str:

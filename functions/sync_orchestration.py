@@ -29,7 +29,7 @@ from domain.sync.record_service import RecordService
 from domain.sync.rules import MOST_TRIES, TIMED_OUT, after_failure, after_success, backoff_seconds
 from domain.sync.schedule_service import ScheduleService
 from domain.sync.standing import Connected, StandingSyncs
-from functions.queues import Messages, put_off, text_of
+from functions.messages import Messages, bodies_of, put_off
 from infra.app.build import hub, use
 from infra.observability.trace import Trace
 
@@ -184,13 +184,14 @@ def conclude_sync(ending: ActivityPayload) -> str:
     queue_name="sync-jobs",
     connection="ServiceBusConnection",
     cardinality=func.Cardinality.MANY,
+    data_type=func.DataType.BINARY,
 )
 @bp.durable_client_input(client_name="client")
 async def dispatch_sync_jobs(messages: Messages, client: df.DurableOrchestrationClient) -> None:
     """Cancel the runs that are to end, then start the jobs that may start (UC-DS-02 step 1)."""
     try:
-        for message in messages:
-            body = _read(text_of(message))
+        for text, message_id in bodies_of(messages):
+            body = _read(text, message_id)
             await _cancel(body, client)
             await asyncio.to_thread(_begin_initial, body)
             await asyncio.to_thread(_continue_by_push, body)
@@ -300,10 +301,10 @@ async def _cancel(body: dict[str, Any], client: df.DurableOrchestrationClient) -
         logger.info("sync cancel not raised", extra={"job": job_id}, exc_info=error)
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str, message_id: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
-    except ValueError:
-        logger.error("message is not a sync job")
+    except (ValueError, RecursionError):
+        logger.error("message is not a sync job", extra={"messageId": message_id})
         return {}
     return body if isinstance(body, dict) else {}

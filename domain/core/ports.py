@@ -33,7 +33,9 @@ class Cipher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueMessage:
-    """A message to send. `body` is text of at most 256 KB with its properties (Service Bus Standard)."""
+    """A message to send. `body` is text of at most 256 KB with its properties (Service Bus Standard).
+
+    Without a `message_id` it gets a new one; only with an empty one it is sent without, as others may send theirs."""
 
     body: str
     message_id: str | None = None

@@ -285,7 +285,8 @@ def _row(queue: str, message: QueueMessage, now: int) -> tuple[str, int, str, st
     properties = json.dumps(dict(message.properties)) if message.properties else None
     check_size(body, message.properties)
     enqueued_at = now if message.scheduled_at is None else max(now, to_micros(message.scheduled_at))
-    return queue, enqueued_at, message.message_id or os.urandom(16).hex(), properties, body
+    message_id = os.urandom(16).hex() if message.message_id is None else message.message_id
+    return queue, enqueued_at, message_id, properties, body
 
 
 def _held(queue: str, lock_tokens: Sequence[str], now: int) -> list[tuple[int, int, str, int]]:

@@ -116,15 +116,16 @@ def test_a_binary_body_comes_back_as_it_went(host: RunningHost) -> None:
     assert answer.content == body
     assert answer.headers["x-url"] == f"{host.url}/api/Echo/a%20b/7?x=1&x=2&empty="
     assert json.loads(answer.headers["x-route"]) == {"name": "a b", "number": "7"}
-    assert json.loads(answer.headers["x-params"]) == {"x": "1,2", "empty": ""}
+    assert json.loads(answer.headers["x-params"]) == {"x": "1,2"}
     assert answer.headers.get_list("set-cookie") == ["a=1; Path=/", "b=2; Path=/"]
     assert answer.headers["x-sent"] == "\u00e4"
     assert "server" not in answer.headers
 
 
-def test_a_chunked_body_arrives_whole(host: RunningHost) -> None:
+def test_of_a_chunked_body_nothing_arrives_as_on_azure(host: RunningHost) -> None:
     answer = host.client.post("/api/echo/x", content=iter([b"one", b"two", b"\0"]))
-    assert answer.content == b"onetwo\0"
+    assert (answer.status_code, answer.content) == (201, b"")
+    assert host.client.post("/api/echo/x", content=b"whole").content == b"whole", "on the same connection"
 
 
 def test_an_exception_is_a_problem_without_a_stack_and_the_log_has_its_trace(host: RunningHost) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -159,6 +160,19 @@ def test_every_byte_value_reaches_the_verifier_as_it_was_sent(door: Door) -> Non
         integration, Signed(body[:-1], {"stripe-signature": f"t={timestamp},v1={digest}"})
     )
     assert (status, answer["detail"]) == (401, "The signature does not match.")
+
+
+def test_a_webhook_sent_in_chunks_is_411_and_not_a_bad_signature(door: Door) -> None:
+    integration = door.integration()
+    signed = signed_by_stripe(stripe_event(), now())
+    path = f"/api/webhooks/incoming/{integration.integration_id}"
+    connection = http.client.HTTPConnection("127.0.0.1", door.host.port, timeout=30)
+    connection.request("POST", path, iter([signed.body]), signed.headers, encode_chunked=True)
+    answer = connection.getresponse()
+    problem = json.loads(answer.read())
+    connection.close()
+    assert (answer.status, problem["code"]) == (411, "length-required")
+    assert door.send(integration, signed)[0] == 202
 
 
 def test_subscribers_get_the_providers_event_and_webhook_received(door: Door, receiver: Receiver) -> None:

@@ -113,6 +113,22 @@ def test_a_form_is_415_and_nothing_is_stored(api: Api) -> None:
     assert api("GET", "/webhooks")[1]["total"] == 0
 
 
+def test_a_body_in_chunks_is_411_and_nothing_is_stored(api: Api) -> None:
+    body = json.dumps(_GOOD).encode()
+    headers = {"authorization": f"Bearer {api.token}", "content-type": "application/json"}
+    answer = httpx.post(f"{api.host.url}/webhooks", content=iter([body[:9], body[9:]]), headers=headers)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (411, "length-required")
+    assert "Content-Length" in problem["detail"]
+    assert api("GET", "/webhooks")[1]["total"] == 0
+
+
+def test_a_filter_without_a_value_is_422_and_does_not_list_everything(api: Api) -> None:
+    for path in ("/webhooks?status=", "/webhooks?pageSize=", "/webhooks?nothing="):
+        status, problem = api("GET", path)
+        assert (status, problem["code"]) == (422, "validation-failed"), path
+
+
 def test_a_payload_of_exactly_one_mebibyte_is_taken_and_one_byte_more_is_not__BR_WH_08(api: Api) -> None:
     frame = len('{"x": ""}')  # with the space, which is kept too
     at_limit = {"type": "A", "data": {"x": "y" * (1024 * 1024 - frame)}}

@@ -150,7 +150,7 @@ def test_the_host_stops_reading_bodies_once_they_take_up_its_budget() -> None:
     hostile = [first, *(Peer(*[message(b"x" * 100)] * 9, message(b"", more=False)) for _ in range(20))]
 
     async def send(peer: Peer, sender: str, seconds: float = 0.0) -> int:
-        async with reader.body(CHUNKED, peer, sender) as body:
+        async with reader.body({"content-length": "1000"}, peer, sender) as body:
             await asyncio.sleep(seconds)
             return len(body)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import azure.functions as func
 from pydantic import BaseModel
@@ -83,8 +84,17 @@ class App:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         parts = path.split("/")
         route = {"id": parts[1]} if len(parts) > 1 else {}
-        url = f"http://localhost:7071/api/{path}"
-        return func.HttpRequest(method, url, headers=given, params=parameters, route_params=route, body=raw)
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        # As the Functions host does it: what has no value is in the address only.
+        params = {name: value for name, value in (parameters or {}).items() if value}
+        return func.HttpRequest(
+            method,
+            f"http://localhost:7071/api/{path}{query}",
+            headers=given,
+            params=params,
+            route_params=route,
+            body=raw,
+        )
 
     def call(self, name: str, request: func.HttpRequest) -> func.HttpResponse:
         return run(self._functions[name], request)

@@ -158,6 +158,7 @@ def listening(world: World, heard: Heard, *, many: bool = True) -> Iterator[None
         "queueName": JOBS,
         "connection": "ServiceBusConnection",
         "cardinality": "MANY" if many else "ONE",
+        "dataType": "BINARY",
     }
     function = function_of(heard, trigger)
     pool = thread_pool()

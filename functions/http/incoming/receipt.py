@@ -14,7 +14,7 @@ from domain.incoming.receive import Caller, IncomingReceiver, Receipt, unknown_a
 from domain.incoming.rules import query_of
 from domain.providers.contract import IncomingRequest
 from functions.http.incoming.views import ReceiptView
-from functions.http.kit.bodies import INCOMING, hold_body
+from functions.http.kit.bodies import INCOMING, check_arrived, hold_body
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import OPERATIONS, ApiOperation
 from functions.http.kit.origin import client_ip
@@ -52,6 +52,7 @@ async def _exchanged(req: func.HttpRequest, exchange: Exchange, route: str) -> f
     with exchange.bound(route):
         try:
             INCOMING.check(req)
+            check_arrived(req)
             with hold_body(req.route_params.get("integrationId"), req):
                 return exchange.dressed(_answer(await _receive(req, exchange.traceparent)))
         except Unauthenticated as error:
@@ -140,7 +141,7 @@ def _documented(route: str, name: str, method: str) -> ApiOperation:
         body_limit=INCOMING,
         response=ReceiptView,
         status=202 if method == "POST" else 200,
-        refusals=(401, 403, 409, 413) if method == "POST" else (401, 403),
+        refusals=(401, 403, 409, 411, 413) if method == "POST" else (401, 403),
     )
 
 

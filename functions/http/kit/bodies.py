@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import azure.functions as func
 
 from domain.core.errors import TooLarge
+from functions.http.kit.problems import LengthRequired
 from infra.app.build import hub
 from infra.app.settings import Settings
 
@@ -39,6 +40,12 @@ class BodyLimit:
         if size > most:
             where = " (HUB_REQUEST_MAX_BYTES)" if self.most is None else ""
             raise TooLarge(f"The body has {size:,} bytes; {self.name} may have {most:,}{where}.")
+
+
+def check_arrived(request: func.HttpRequest) -> None:
+    """Raise LengthRequired for a body that was sent in chunks, and which the host therefore left out."""
+    if "transfer-encoding" in request.headers and not request.get_body():
+        raise LengthRequired
 
 
 #: Read on the event loop, on which nothing may take long.

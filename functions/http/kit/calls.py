@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import azure.functions as func
@@ -116,7 +116,7 @@ class Call:
     def query(self, model: type[M]) -> M:
         """Return the query string as a model. Raises ValidationFailed."""
         try:
-            return model.model_validate(dict(self.request.params), by_alias=True, by_name=False)
+            return model.model_validate(parameters_of(self.request), by_alias=True, by_name=False)
         except ValidationError as error:
             raise validation_error(error, "query") from error
 
@@ -131,13 +131,22 @@ class Call:
         return int(tag[:9])
 
 
+def parameters_of(request: func.HttpRequest) -> dict[str, str]:
+    """Return the query parameters, with those that have no value: the Functions host leaves them out.
+
+    Without them a filter that is empty by mistake would filter nothing."""
+    sent = parse_qsl(urlsplit(request.url).query, keep_blank_values=True)
+    left_out = {name: "" for name, value in sent if not value and name not in request.params}
+    return {**request.params, **left_out}
+
+
 def check_parameters(request: func.HttpRequest, query: type[BaseModel] | None) -> None:
     """Raise ValidationFailed for query parameters that an operation does not have: a misspelt filter filters nothing.
 
     `query` is the model of those that it has."""
     fields = query.model_fields if query else {}
     known = [field.alias or name for name, field in fields.items()]
-    unknown = [name for name in request.params if name not in known]
+    unknown = [name for name in parameters_of(request) if name not in known]
     if unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         errors = [

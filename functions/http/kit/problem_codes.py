@@ -326,6 +326,13 @@ PROBLEM_CODES: dict[str, ProblemCode] = {
         "The resource was modified since you read it: `If-Match` names an older version.",
         "Fetch it again, apply your change to the new version, and send its `ETag`.",
     ),
+    "length-required": ProblemCode(
+        411,
+        "The body was sent with `Transfer-Encoding: chunked`, without a `Content-Length`. The hub's host does not "
+        "hand such bodies over: nothing of it arrived, and nothing was done.",
+        "Send the body whole, with its `Content-Length`: give the HTTP client the text or bytes instead of a stream or "
+        "generator. Where a proxy chunks requests, let it buffer them.",
+    ),
     "too-large": ProblemCode(
         413,
         "The body is too large; `detail` shows its size, the limit, and the setting that decides it.",

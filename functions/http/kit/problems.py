@@ -55,6 +55,18 @@ class UnsupportedCoding(DomainError):
         super().__init__(f"The body has Content-Encoding: {coding}; send it uncompressed.")
 
 
+class LengthRequired(DomainError):
+    """The body came in chunks, of which the Functions host hands none over (RFC 9110 section 15.5.12)."""
+
+    code = "length-required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body was sent with Transfer-Encoding: chunked and did not arrive; send it whole, with a "
+            "Content-Length."
+        )
+
+
 class NoSuchPath(DomainError):
     """Nothing is served at the path."""
 
@@ -80,6 +92,7 @@ _STATUS: tuple[tuple[type[DomainError], int], ...] = (
     (NoSuchPath, 404),
     (MethodNotAllowed, 405),
     (Conflict, 409),
+    (LengthRequired, 411),
     (UnsupportedMediaType, 415),
     (UnsupportedCoding, 415),
     (PreconditionFailed, 412),

@@ -18,7 +18,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 import azure.functions as func
 from pydantic import BaseModel
 
-from functions.http.kit.bodies import BodyLimit, hold_body
+from functions.http.kit.bodies import BodyLimit, check_arrived, hold_body
 from functions.http.kit.calls import ApiResponse, Call, check_parameters
 from functions.http.kit.exchange import Exchange
 from functions.http.kit.operations import API, OPERATIONS, READ, ApiOperation, serve_methods
@@ -138,6 +138,8 @@ def _sync_trigger(operation: ApiOperation, handler: SyncHandler) -> Trigger:
         with exchange.bound(operation.route):
             try:
                 operation.takes.check(req)
+                if operation.body:
+                    check_arrived(req)
                 call = exchange.authenticated(
                     operation.permission, operation.own_permission, free_with=operation.free_with
                 )
@@ -158,6 +160,8 @@ def _async_trigger(operation: ApiOperation, handler: AsyncHandler) -> Trigger:
         with exchange.bound(operation.route):
             try:
                 operation.takes.check(req)
+                if operation.body:
+                    check_arrived(req)
                 needed = operation.permission, operation.own_permission
                 call = await exchange.authenticated_soon(*needed, free_with=operation.free_with)
                 if not operation.foreign_query:

@@ -27,6 +27,10 @@ PROBLEM_RESPONSES: dict[int, tuple[str, str]] = {
     403: ("Forbidden", "The caller lacks the permission."),
     404: ("NotFound", "The resource does not exist in the caller's tenant."),
     409: ("Conflict", "The current state, a limit or a business rule does not allow the request."),
+    411: (
+        "LengthRequired",
+        "The body was sent with `Transfer-Encoding: chunked`, which does not arrive; send it with `Content-Length`.",
+    ),
     412: ("PreconditionFailed", "`If-Match` names a version that is not current."),
     413: ("ContentTooLarge", "The body is too large."),
     415: (

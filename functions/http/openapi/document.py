@@ -252,5 +252,5 @@ def _refusals(operation: ApiOperation) -> list[int]:
     if _PATH_PARAMETER.search(operation.route):
         statuses.add(404)
     if operation.body:
-        statuses |= {400, 413, 415, 422}
+        statuses |= {400, 411, 413, 415, 422}
     return sorted(statuses)

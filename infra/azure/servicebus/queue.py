@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from domain.core.errors import Unavailable
 from domain.core.ports import QueueMessage
@@ -339,7 +340,8 @@ def _to_service_bus(message: QueueMessage) -> ServiceBusMessage:
     properties: dict[Any, Any] = dict(message.properties)
     return ServiceBusMessage(
         body,
-        message_id=message.message_id,
+        # The host can tell whose ids are whose only in a batch in which every message has one.
+        message_id=uuid4().hex if message.message_id is None else message.message_id or None,
         application_properties=properties or None,
         scheduled_enqueue_time_utc=message.scheduled_at,
     )

@@ -31,7 +31,13 @@ async def listening(
 ) -> AsyncIterator[EmbeddedQueue]:
     """A host that hands the messages of queue `q` to `call`; leaving stops it and waits for it."""
     queue = EmbeddedQueue(home / "queue.db", SystemClock())
-    trigger = {"type": "serviceBusTrigger", "name": "m", "queueName": "q", "cardinality": cardinality}
+    trigger = {
+        "type": "serviceBusTrigger",
+        "name": "m",
+        "queueName": "q",
+        "cardinality": cardinality,
+        "dataType": "BINARY",
+    }
     triggers = QueueTriggers(
         functions=[Function("f", "serviceBusTrigger", trigger, call, True, False, (), "")],
         queue=queue,

@@ -32,7 +32,10 @@ def served(call: Callable[..., Any], **limits: int) -> WebApp:
 
 
 async def ask(
-    app: WebApp, *messages: dict[str, Any], headers: tuple[tuple[bytes, bytes], ...] = ()
+    app: WebApp,
+    *messages: dict[str, Any],
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    query: bytes = b"",
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     """One request, and the answer's status, headers and body."""
     scope = {
@@ -41,7 +44,7 @@ async def ask(
         "scheme": "http",
         "path": "/api/f",
         "raw_path": b"/api/f",
-        "query_string": b"",
+        "query_string": query,
         "headers": list(headers),
     }
     incoming = iter(messages)
@@ -130,3 +133,33 @@ async def test_a_function_never_sees_half_a_body() -> None:
     rest = {"type": "http.request", "body": b"rest", "more_body": False}
     assert (await ask(app, half, rest, headers=headers))[0] == 204
     assert called == [b"halfrest"]
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"gzip, chunked"])
+async def test_a_function_gets_nothing_of_a_body_that_came_in_chunks(coding: bytes) -> None:
+    called: list[tuple[bytes, str]] = []
+    app = served(lambda req: called.append((req.get_body(), req.headers["transfer-encoding"])))
+    chunks = [
+        {"type": "http.request", "body": b"one", "more_body": True},
+        {"type": "http.request", "body": b"two", "more_body": False},
+    ]
+    assert (await ask(app, *chunks, headers=((b"transfer-encoding", coding),)))[0] == 204
+    assert called == [(b"", coding.decode())]
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [
+        (b"a=&b=1", {"b": "1"}),
+        (b"a&b=1&c=", {"b": "1"}),
+        (b"a=1&a=2", {"a": "1,2"}),
+        (b"a=&a=2", {"a": ",2"}),
+        (b"a=%20", {"a": " "}),
+        (b"a=", {}),
+    ],
+)
+async def test_query_parameters_without_a_value_do_not_arrive(query: bytes, seen: dict[str, str]) -> None:
+    called: list[tuple[dict[str, str], str]] = []
+    app = served(lambda req: called.append((dict(req.params), req.url)))
+    assert (await ask(app, query=query))[0] == 204
+    assert called == [(seen, f"http://localhost/api/f?{query.decode()}")]

@@ -180,12 +180,20 @@ def test_dead_letters_are_listed_sent_again_and_given_up(world: World) -> None:
     assert sorted(seen) == sorted((letter.message_id, 1, "test") for letter in again)
 
 
-def test_a_function_slower_than_its_lock_keeps_the_message(world: World) -> None:
-    heard = Heard(lambda messages: time.sleep(LOCK_SECONDS * 1.75))
+def test_a_function_slower_than_its_lock_keeps_a_single_message(world: World) -> None:
+    heard = Heard(lambda messages: time.sleep(LOCK_SECONDS * 1.25))
+    send(world, "slow")
+    with listening(world, heard, many=False):
+        eventually(lambda: world.left() == 0, "completion")
+    assert heard.bodies == ["slow"]
+
+
+def test_a_batch_slower_than_its_locks_comes_again_since_nobody_renews_them(world: World) -> None:
+    heard = Heard(lambda messages: time.sleep(LOCK_SECONDS * 1.25 if len(heard.calls) == 1 else 0))
     send(world, "slow")
     with listening(world, heard):
         eventually(lambda: world.left() == 0, "completion")
-    assert heard.bodies == ["slow"]
+    assert heard.bodies == ["slow", "slow"]
 
 
 def test_stopping_settles_what_is_in_hand_and_leaves_the_rest_to_the_next(world: World) -> None:

@@ -407,3 +407,45 @@ def test_hostile_json_is_a_clean_4xx(app: App, body: bytes) -> None:
 def test_an_id_that_is_no_guid_is_an_unknown_id(app: App) -> None:
     response = app.call("get_webhook", app.request("GET", "webhooks/not-a-guid"))
     assert response.status_code == 404
+
+
+# -- bodies and parameters that the host leaves out -------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_optional", [False, True])
+def test_a_body_that_came_in_chunks_is_411_and_nothing_is_done(app: App, is_optional: bool) -> None:
+    called: list[Call] = []
+
+    def handler(call: Call) -> ApiResponse:
+        called.append(call)
+        return ApiResponse(Thing())
+
+    serve = app.serve(handler, body=Thing, body_is_optional=is_optional)
+    response = serve(
+        app.request("POST", "things", transfer_encoding="chunked", content_type="application/json")
+    )
+    problem = said(response)
+    assert (response.status_code, problem["code"], called) == (411, "length-required", [])
+    assert "Content-Length" in str(problem["detail"])
+
+
+def test_a_body_in_chunks_that_did_arrive_is_taken(app: App) -> None:
+    serve = app.serve(lambda call: ApiResponse(call.body(Thing)), body=Thing)
+    sent = app.request("POST", "things", {}, transfer_encoding="chunked", content_type="application/json")
+    assert serve(sent).status_code == 200
+
+
+def test_a_request_that_needs_no_body_may_be_chunked(app: App) -> None:
+    serve = app.serve(lambda call: ApiResponse(Thing()))
+    assert serve(app.request("POST", "things", transfer_encoding="chunked")).status_code == 200
+
+
+@pytest.mark.parametrize("parameters", [{"page": ""}, {"pageSize": "", "page": "1"}, {"unknown": ""}])
+def test_a_parameter_without_a_value_is_422_and_not_left_out(app: App, parameters: dict[str, str]) -> None:
+    serve = app.serve(
+        lambda call: ApiResponse(Thing()) if call.query(PageQuery) else ApiResponse(),
+        query=PageQuery,
+        method="GET",
+    )
+    response = serve(app.request("GET", "things", parameters=parameters))
+    assert (response.status_code, said(response)["code"]) == (422, "validation-failed")
