@@ -68,7 +68,7 @@ class TenantTurns:
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
-        while (following := self._next()) is not None:
+        while self._waiting and may_take(self._held[following := self._next()], self._free):
             queue = self._waiting[following]
             turn = queue.popleft()
             if not queue:
@@ -77,9 +77,6 @@ class TenantTurns:
                 self._take(following)
                 turn.set_result(None)
 
-    def _next(self) -> Hashable | None:
-        """Return whose turn it is: who holds the fewest, and of those who came first. None where none may take one."""
-        tenant = min(self._waiting, key=lambda each: self._held[each], default=None)
-        if tenant is None or not may_take(self._held[tenant], self._free):
-            return None
-        return tenant
+    def _next(self) -> Hashable:
+        """Return whose turn it is: who holds the fewest, and of those who came first. None is a tenant like others."""
+        return min(self._waiting, key=lambda each: self._held[each])

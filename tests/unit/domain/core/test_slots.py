@@ -106,3 +106,17 @@ async def test_a_turn_given_to_whoever_is_cancelled_at_that_moment_is_passed_on(
     assert order.count("a") <= 3
     await ended(tasks)
     assert turns.held == {}
+
+
+@pytest.mark.parametrize("tenant", [None, "", 0, "a"])
+async def test_whoever_waits_gets_its_turn_though_nobody_knows_who_it_is(tenant: str | int | None) -> None:
+    turns = TenantTurns(2)
+    taken: list[int] = []
+
+    async def hold(number: int) -> None:
+        async with turns.turn(tenant):
+            await asyncio.sleep(0)
+            taken.append(number)
+
+    await asyncio.wait_for(asyncio.gather(*(hold(number) for number in range(10))), 5)
+    assert taken == list(range(10))
