@@ -261,7 +261,7 @@ def _begin_initial(body: dict[str, Any]) -> None:
         return
     try:
         tenant, integration = UUID(initial["tenantId"]), UUID(initial["integrationId"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         logger.error("message is not an initial sync")
         return
     connected = Connected(
@@ -280,7 +280,7 @@ def _continue_by_push(body: dict[str, Any]) -> None:
         return
     try:
         integration = UUID(push["integrationId"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         logger.error("message is not a push")
         return
     use(StandingSyncs).push(integration, _trace_of(push))

@@ -25,6 +25,11 @@ LIBRARY = "azure-functions-runtime==1.3.0"
 _RPC = "grpcio-tools==1.85.1"
 
 
+long_run = pytest.mark.skipif(
+    not os.environ.get(SWITCH), reason="takes longer than `make test` may; `make test-worker` runs it"
+)
+
+
 def _candidates() -> Iterator[str]:
     if chosen := os.environ.get("HUB_PYTHON313"):
         yield chosen
