@@ -201,6 +201,12 @@ def parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker", help="used by start")
     worker.add_argument("--address", required=True)
     worker.add_argument("--drain-seconds", type=float, required=True)
+    for command in (start, worker):
+        command.add_argument(
+            "--end-at-once",
+            action="store_true",
+            help="end on SIGTERM without a drain, as the real worker does",
+        )
     for name in ("index", "listening", "ready", "alive"):
         worker.add_argument(name, type=int)
     worker.set_defaults(run=_work)

@@ -19,6 +19,7 @@ import azure.functions as func
 from azure.functions._abc import TraceContext as _TraceContext
 
 from devhost.loading import Function
+from devhost.running import invocation, on_this_thread
 
 _log = logging.getLogger("devhost.invocation")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -120,10 +121,10 @@ class Invocations:
         self.active += 1
         try:
             if function.is_async:
-                return await function.call(**arguments)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, partial(copy_context().run, function.call, **arguments)
-            )
+                with invocation():
+                    return await function.call(**arguments)
+            run = partial(copy_context().run, partial(on_this_thread, function.call, **arguments))
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         finally:
             self.active -= 1
             if verbose:

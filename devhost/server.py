@@ -50,12 +50,14 @@ class ServeOptions:
     """What a serving process is told.
 
     That is where the app is, the address it serves under, its number among the workers, how many seconds a drain may
-    take, and what reads the app's functions."""
+    take, and what reads the app's functions. One that `ends_at_once` leaves SIGTERM alone, as the real worker does:
+    unless the app handles it, it ends the process and what runs there."""
 
     app_dir: Path
     base_url: str
     worker: int = 0
     drain_seconds: float = 30.0
+    ends_at_once: bool = False
     load: Callable[[Path], list[Function]] = load_functions
 
 
@@ -121,7 +123,7 @@ class _Host:
     async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
         stop = StopRequest()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGINT,) if self._options.ends_at_once else (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.signalled)
         self._own.add(asyncio.current_task())  # type: ignore[arg-type]
         serving = self._start(self._server.serve(sockets=[listening]), "http")

@@ -17,6 +17,7 @@ from devhost.cli import DEVELOPMENT_TENANT
 from devhost.config import home, load_host_json, load_local_settings
 from devhost.errors import HostError
 from devhost.loading import Function, load_functions
+from devhost.running import InvocationsOnly
 from devhost.supervisor import Supervisor, bind, exit_with_parent
 from infra.observability import logs
 
@@ -56,6 +57,9 @@ def start(arguments: argparse.Namespace, program: Program = _OWN) -> int:
     _raise_file_limit()
     _migrate(app_dir, state)
 
+    terminal = sys.stdout
+    _log_as_the_host()
+
     def announce() -> None:
         print(
             f"Integration Hub   {address}\n"
@@ -64,18 +68,26 @@ def start(arguments: argparse.Namespace, program: Program = _OWN) -> int:
             f"Workers           {workers}\n"
             f"State             {state}\n"
             f"Stop              Ctrl-C",
+            file=terminal,
             flush=True,
         )
 
     if workers == 1:
         from devhost.server import ServeOptions, serve
 
-        options = ServeOptions(app_dir, address, drain_seconds=arguments.drain_seconds, load=program.load)
+        options = ServeOptions(
+            app_dir,
+            address,
+            drain_seconds=arguments.drain_seconds,
+            ends_at_once=arguments.end_at_once,
+            load=program.load,
+        )
         serve(options, sockets[0], announce)
         return 0
     command = [sys.executable, "-m", program.module, "worker"]
     command += ["--app-dir", str(app_dir), "--address", address]
     command += ["--drain-seconds", str(arguments.drain_seconds)]
+    command += ["--end-at-once"] if arguments.end_at_once else []
     return Supervisor(command, sockets, drain_seconds=arguments.drain_seconds).run(announce)
 
 
@@ -83,6 +95,7 @@ def work(arguments: argparse.Namespace, program: Program = _OWN) -> int:
     """Serve as one of several workers. Returns the exit code."""
     exit_with_parent(arguments.alive)
     logs.configure(os.environ.get("HUB_LOG_LEVEL", "INFO"))
+    _log_as_the_host()
     from devhost.server import ServeOptions, serve
 
     def ready() -> None:
@@ -90,10 +103,24 @@ def work(arguments: argparse.Namespace, program: Program = _OWN) -> int:
         os.close(arguments.ready)
 
     options = ServeOptions(
-        Path(arguments.app_dir), arguments.address, arguments.index, arguments.drain_seconds, program.load
+        Path(arguments.app_dir),
+        arguments.address,
+        arguments.index,
+        drain_seconds=arguments.drain_seconds,
+        ends_at_once=arguments.end_at_once,
+        load=program.load,
     )
     serve(options, socket.socket(fileno=arguments.listening), ready)
     return 0
+
+
+def _log_as_the_host() -> None:
+    """Keep of the app's lines those of running invocations, and what it prints, as the real host does.
+
+    Both go to standard error, as the host's own lines do."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(InvocationsOnly())
+    sys.stdout = sys.stderr
 
 
 def _private(state: Path) -> Path:

@@ -95,7 +95,8 @@ class Supervisor:
             child.terminate()
         deadline = time.monotonic() + self._drain_seconds + 5.0
         codes = [child.wait(deadline) for child in children]
-        return next((code for code in codes if code), 0)
+        # A child that does not drain is ended by the signal itself.
+        return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
 
 
 class _Child:

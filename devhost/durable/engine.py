@@ -23,6 +23,7 @@ from devhost.durable.presence import Presence
 from devhost.durable.sdk import DurableFunction, decode_input, encode_result
 from devhost.durable.store import ClaimedWork, Store, connect
 from devhost.keys import DURABLE, HostKeys
+from devhost.running import invocation, on_this_thread
 from domain.core.ports import Clock
 
 _TICK_SECONDS = 0.02
@@ -201,7 +202,8 @@ class DurableHost:
         if function and function.kind != "orchestrator":
             function = None
         loop, now = asyncio.get_running_loop(), self._clock.now()
-        outcome = await loop.run_in_executor(self._episode_threads, advance, episode, function, now)
+        step = partial(on_this_thread, advance, episode, function, now)
+        outcome = await loop.run_in_executor(self._episode_threads, step)
         moment = self._clock.now().timestamp()
         if not await self._stored(self._store.finish_episode, episode, outcome, moment):
             _log.warning("orchestration %s: lease lost, episode discarded", episode.instance_id)
@@ -221,9 +223,11 @@ class DurableHost:
         try:
             call = partial(function.call, **{function.input_name: decode_input(work.payload)})
             if inspect.iscoroutinefunction(function.call):
-                value = await call()
+                with invocation():
+                    value = await call()
             else:
-                value = await asyncio.get_running_loop().run_in_executor(self._activity_threads, call)
+                run = partial(on_this_thread, call)
+                value = await asyncio.get_running_loop().run_in_executor(self._activity_threads, run)
             return event(EventKind.TASK_COMPLETED, TaskScheduledId=work.task, Result=encode_result(value))
         except Exception as failure:  # user code: whatever it raised is the activity's failure
             reason = f"Activity function '{work.name}' failed: {type(failure).__name__}: {failure}"

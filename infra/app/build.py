@@ -67,8 +67,9 @@ def hub() -> Hub:
     if _hub is None:
         with building:
             if _hub is None:
+                logs.to_standard_output()
                 made = build(Settings())
-                logs.shape(made.settings.log_level)
+                logs.set_level(made.settings.log_level)
                 atexit.register(made.finish)
                 _hub = made
     return _hub

@@ -1,7 +1,7 @@
 """Where spans go: Application Insights, an OTLP collector, or both.
 
-Logs are not sent from here. On Azure the worker hands them to the host, which sends them; sent here as well, each
-would be there twice."""
+Logs are not sent from here. On Azure the host sends what the process prints; sent here as well, each line would be
+there twice, and those of the last seconds of an instance not at all."""
 
 from __future__ import annotations
 

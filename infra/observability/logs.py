@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,6 +24,11 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_HOSTS = frozenset(
+    {"azure_functions_worker", "azure_functions_runtime", "proxy_worker", "devhost", "uvicorn"}
+)
+"""What the loggers of hosts and workers begin with: their lines go the way they always went."""
 
 
 @contextmanager
@@ -81,19 +86,61 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.getLogger().handlers[:] = [handler]
-    shape(level)
+    set_level(level)
 
 
-def shape(level: str) -> None:
-    """Make every handler there is write JSON lines.
+class StandardOutput(logging.Handler):
+    """Writes each record of the app as a JSON line to standard output, which the Functions host forwards."""
 
-    The Functions worker has a handler of its own, which hands records to the host as text: without this, all that
-    a record carries beside its message would be lost on Azure."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _is_hosts(record):
+            return
+        try:
+            # One write a line; not kept, as whoever captures the output may put another in its place.
+            sys.stdout.write(f"{self.format(record)}\n")
+            sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
+
+
+class HostsOwn(logging.Handler):
+    """Leaves to the handlers that the worker had installed what the worker itself has to say."""
+
+    def __init__(self, before: Sequence[logging.Handler]) -> None:
+        super().__init__()
+        self.before = list(before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _is_hosts(record):
+            for handler in self.before:
+                handler.handle(record)
+
+
+def to_standard_output() -> None:
+    """Print the app's lines, each once, instead of handing them to the worker's own handler.
+
+    That one sends them to the host, which drops those that no running invocation wrote: lines of other threads, of
+    tasks with a context of their own, of work that goes on after an answer. What a process prints is forwarded
+    whatever runs. Called again, it changes nothing."""
     root = logging.getLogger()
-    for handler in root.handlers:
-        if not isinstance(handler.formatter, JsonFormatter):
-            handler.setFormatter(JsonFormatter())
-    root.setLevel(level)
+    before = [handler for handler in root.handlers if not isinstance(handler, StandardOutput | HostsOwn)]
+    kept = [handler for handler in root.handlers if isinstance(handler, HostsOwn)]
+    if before or not kept:
+        before += [handler for own in kept for handler in own.before]
+        root.handlers[:] = [StandardOutput(), HostsOwn(before)]
+
+
+def _is_hosts(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _HOSTS
+
+
+def set_level(level: str) -> None:
+    """Let records of `level` and above through, and of talkative libraries only warnings."""
+    logging.getLogger().setLevel(level)
     # Libraries that narrate at INFO what is of interest only to their authors.
     for chatty in ("azure", "httpx", "httpcore", "uvicorn", "alembic", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,12 +34,12 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 class RunningHost:
     """A started host: its address, state directory and process."""
 
-    def __init__(self, home: Path, workers: int) -> None:
+    def __init__(self, home: Path, workers: int, *options: str) -> None:
         environment = {**os.environ, "HUB_HOME": str(home), "TICK": "0 0 0 1 1 *"}
         for setting in ("ServiceBusConnection", "PORT", "WORKERS"):
             environment.pop(setting, None)
         command = [sys.executable, "-m", "devhost", "start", "--port", "0", "--app-dir", str(APP)]
-        command += ["--workers", str(workers), "--drain-seconds", "10"]
+        command += ["--workers", str(workers), "--drain-seconds", "10", *options]
         self.home = home
         self._log = (home / "log").open("ab")
         self.process = subprocess.Popen(
@@ -280,3 +281,18 @@ def test_a_second_host_on_the_same_port_is_refused(pair: RunningHost, tmp_path: 
     )
     assert done.returncode == 2
     assert f"Port {port} cannot be served" in done.stderr
+
+
+@pytest.mark.parametrize(("workers", "code"), [(1, -signal.SIGTERM), (2, 0)])
+def test_a_host_that_ends_at_once_cuts_what_is_in_flight(tmp_path: Path, workers: int, code: int) -> None:
+    host = RunningHost(tmp_path, workers, "--end-at-once")
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(host.client.get, "/api/slow?seconds=5")
+        assert eventually(lambda: host.lines("slow") != [])
+        began = time.monotonic()
+        host.process.terminate()
+        assert host.process.wait(4) == code
+        assert time.monotonic() - began < 2, "no drain"
+        with pytest.raises(httpx.TransportError):
+            cut.result(5)
+    host.stop()
