@@ -24,10 +24,6 @@ protos = rpc.messages()
 _START_SECONDS = 60.0
 
 
-def _bytecode() -> list[str]:
-    return ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []
-
-
 class InvocationFailed(Exception):
     """The function raised, or the library could not call it."""
 
@@ -79,7 +75,7 @@ class Worker:
         proxy = Path(__file__).with_name("proxy.py")
         awaited = self._awaited("start_stream")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", *_bytecode(), str(proxy), str(uuid.uuid4()), str(port)],
+            [sys.executable, "-P", str(proxy), str(uuid.uuid4()), str(port)],
             cwd=self._app_dir,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -150,6 +150,9 @@ class Control:
 def main() -> int:
     """Serve as the development host does, with the app in a worker."""
     arguments = cli.parser().parse_args()
+    if sys.pycache_prefix:
+        # For the processes that this one starts.
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     remote: list[Remote] = []
 
     def load(app_dir: Path) -> list[Function]:

@@ -144,6 +144,29 @@ def test_an_event_goes_through_the_worker_to_its_receiver(
     assert ran >= {"create_webhook", "raise_events", "fan_out_events", "deliver_webhooks"}
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [["a", "b", "c"], ["b", "c"], ["a", "c"], ["a", "b"], ["b"], []],
+    ids=["all there", "no first", "no second", "no last", "one alone", "none"],
+)
+def test_events_whose_messages_lack_ids_are_each_delivered_once(
+    worker: WorkerHost, receiver: Receiver, ids: list[str]
+) -> None:
+    tenant = str(uuid.uuid4())
+    api = Api(worker.host, worker.host.token("--tenant", tenant))
+    api.webhook(receiver.url)
+    event = {"tenantId": tenant, "type": "BookingConfirmed"}
+    bodies = [json.dumps({**event, "data": {"n": number}}) for number in range(3)]
+    batch = [f"{tenant}-{each}" for each in ids]
+    for _ in range(2):  # the second time as after a lock that ran out: the same batch again
+        assert worker.messages("fan_out_events", as_bytes(*bodies), 3, batch).failure == ""
+    receiver.wait(3)
+    api.raise_event(data={"n": "last"})
+    api.eventually(lambda: "last" in [each["json"]["data"]["n"] for each in receiver.received])
+    assert sorted(each["json"]["data"]["n"] for each in receiver.received[:3]) == [0, 1, 2]
+    assert len({each["headers"]["webhook-id"] for each in receiver.received}) == len(receiver.received) == 4
+
+
 def test_every_function_was_invoked(worker: WorkerHost) -> None:
     """The last of this file: what the tests before it left out is named."""
     assert worker.functions.keys() - {each["function"] for each in worker.journal(kind="invocation")} == set()
