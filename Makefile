@@ -66,7 +66,7 @@ test-azure: $(test_stamp) ## Every end-to-end test over the Azure SDKs, against 
 	HUB_TEST_AZURE=1 $(bin)/pytest -n 0 tests/e2e
 
 # What a message, a token or a job goes through when everything runs as in Azure.
-worker_suites := tests/worker $(wildcard $(addprefix tests/e2e/test_,webhooks.py sync.py oauth.py incoming*.py))
+worker_suites := tests/worker $(wildcard $(addprefix tests/e2e/test_,webhooks.py sync.py oauth.py incoming*.py log_lines.py))
 test-worker: $(test_stamp) ## The suites of webhooks, sync, OAuth and incoming under the library of Azure's Python worker
 	HUB_TEST_WORKER=1 $(bin)/pytest -n 2 --dist loadfile $(worker_suites)
 

@@ -144,6 +144,23 @@ def test_an_event_goes_through_the_worker_to_its_receiver(
     assert ran >= {"create_webhook", "raise_events", "fan_out_events", "deliver_webhooks"}
 
 
+def test_no_line_of_the_app_is_dropped_by_the_host_and_each_delivery_is_told_once(
+    worker: WorkerHost, api: Api, receiver: Receiver
+) -> None:
+    webhook = api.webhook(receiver.url)
+    api.raise_event()
+    [delivery] = api.eventually(lambda: api.deliveries(webhook["webhookId"], "&status=Delivered"))
+
+    def told() -> list[dict[str, object]]:
+        printed = worker.journal(kind="printed", stream="stdout")
+        lines = [json.loads(each["line"]) for each in printed if each["line"].startswith("{")]
+        return [line for line in lines if delivery["webhookDeliveryId"] in str(line)]
+
+    worker.eventually(told)
+    assert [line["message"] for line in told()] == ["webhook delivery attempted"]
+    assert worker.journal(kind="log", kept=False, own=False) == []
+
+
 @pytest.mark.parametrize(
     "ids",
     [["a", "b", "c"], ["b", "c"], ["a", "c"], ["a", "b"], ["b"], []],
