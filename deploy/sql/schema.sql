@@ -1494,6 +1494,44 @@ UPDATE alembic_version SET version_num='0032' WHERE alembic_version.version_num 
 
 GO
 
+-- Running upgrade 0032 -> 0036
+
+UPDATE [SyncedRecords] SET [ExternalId] = STUFF([ExternalId], DATALENGTH([ExternalId]) / 2, 1, NCHAR(65535)) WHERE [ExternalId] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncedRecords] SET [LocalId] = STUFF([LocalId], DATALENGTH([LocalId]) / 2, 1, NCHAR(65535)) WHERE [LocalId] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncedRecords] SET [Stream] = STUFF([Stream], DATALENGTH([Stream]) / 2, 1, NCHAR(65535)) WHERE [Stream] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncStreams] SET [Stream] = STUFF([Stream], DATALENGTH([Stream]) / 2, 1, NCHAR(65535)) WHERE [Stream] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncSteps] SET [Stream] = STUFF([Stream], DATALENGTH([Stream]) / 2, 1, NCHAR(65535)) WHERE [Stream] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncRecordErrors] SET [ExternalId] = STUFF([ExternalId], DATALENGTH([ExternalId]) / 2, 1, NCHAR(65535)) WHERE [ExternalId] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [SyncRecordErrors] SET [Stream] = STUFF([Stream], DATALENGTH([Stream]) / 2, 1, NCHAR(65535)) WHERE [Stream] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE [KeySightings] SET [Value] = STUFF([Value], DATALENGTH([Value]) / 2, 1, NCHAR(65535)) WHERE [Value] LIKE N'%' + NCHAR(32);
+
+GO
+
+UPDATE alembic_version SET version_num='0036' WHERE alembic_version.version_num = '0032';
+
+GO
+
 COMMIT;
 
 GO

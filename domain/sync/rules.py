@@ -149,8 +149,10 @@ def exports_everything(job: SyncJob) -> bool:
 
 
 def stored_id(external_id: str) -> str:
-    """Return the external id as the key of a row; an id that is too long ends in its digest."""
-    if utf16_units(external_id) <= 300:
+    """Return the external id as the key of a row; an id that is too long ends in its digest.
+
+    So does one that ends in the noncharacter which stands for a blank at the end of a stored key."""
+    if utf16_units(external_id) <= 300 and not external_id.endswith("\uffff"):
         return external_id
     digest = hashlib.sha256(external_id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{cut(external_id, 200)}~{digest}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import registry
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -40,6 +41,9 @@ _STATEMENT_SECONDS = 30
 _DISCREET: Mapping[str, Any] = {"hide_parameters": True}
 #: Many rows go as one array of parameters. SQLAlchemy's own way, VALUES lists, would compile a text for each length.
 DIALECT: Mapping[str, Any] = {"use_insertmanyvalues": False, "fast_executemany": True, **_DISCREET}
+#: pyodbc's dialect, which binds no NULL and declares few types.
+SQL_SERVER = "mssql+lean"
+registry.register("mssql.lean", "infra.sql.dialect", "LeanDialect")
 #: Without it each statement of a read would see a moment of its own. The pool puts the level back on return, since
 #: a level outlives transactions. Writes stay at READ COMMITTED, which is by versions too (see docs/sql.md).
 SNAPSHOT: Mapping[str, Any] = {"isolation_level": "SNAPSHOT"}
@@ -62,14 +66,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection in a transaction that sees one moment. Raises Unavailable."""
-        with _unavailable(), self.engine.connect() as connection:
+        with self._unavailable(), self.engine.connect() as connection:
             yield connection.execution_options(**self._reads)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a connection in a transaction that rolls back unless committed. Raises Unavailable."""
         if self._turns is None:
-            with _unavailable(), self.engine.connect() as connection:
+            with self._unavailable(), self.engine.connect() as connection:
                 yield connection
             return
         asked_at = time.monotonic()
@@ -79,7 +83,7 @@ class Database:
 
     def ping(self) -> None:
         """Raise Unavailable when the database does not answer."""
-        with _unavailable(), self.engine.connect() as connection:
+        with self._unavailable(), self.engine.connect() as connection:
             # SQLite answers SELECT 1 without a look at its file.
             connection.exec_driver_sql("SELECT 1" if self._turns is None else "PRAGMA schema_version")
 
@@ -89,6 +93,23 @@ class Database:
             self._turns.close()
 
     @contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        driver: Any = self.engine.dialect.dbapi
+        try:
+            yield
+        except PoolTimeout as error:
+            raise Unavailable("All database connections are in use; try again shortly.") from error
+        except DBAPIError as error:
+            meant = _meant(error)
+            if meant is error:
+                raise
+            raise meant from error
+        except driver.Error as error:
+            # SQLAlchemy wraps none of those of a new connection's first moments.
+            wrapped = DBAPIError.instance(None, None, error, driver.Error)
+            raise _meant(wrapped) from error
+
+    @contextmanager
     def _in_turn(self, asked_at: float) -> Iterator[None]:
         """Give up with a writer ahead in the queue that waited for the file in vain: the waits would add up.
 
@@ -96,7 +117,7 @@ class Database:
         if self._away_at >= asked_at:
             raise Unavailable(_NO_ANSWER)
         try:
-            with _unavailable():
+            with self._unavailable():
                 yield
         except Unavailable as error:
             if isinstance(error.__cause__, DBAPIError) and not isinstance(error, Undone):
@@ -104,18 +125,11 @@ class Database:
             raise
 
 
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeout as error:
-        raise Unavailable("All database connections are in use; try again shortly.") from error
-    except DBAPIError as error:
-        if is_undone(error):
-            raise Undone("The database gave this up for something else; try again.") from error
-        if is_unavailable(error):
-            raise Unavailable(_NO_ANSWER) from error
-        raise
+def _meant(error: DBAPIError) -> Exception:
+    """Return what an error of the database means to callers: itself where it is a fault of ours."""
+    if is_undone(error):
+        return Undone("The database gave this up for something else; try again.")
+    return Unavailable(_NO_ANSWER) if is_unavailable(error) else error
 
 
 def _wait_at_most(connection: Connection, seconds: float) -> None:
@@ -189,7 +203,7 @@ def sql_server_database(
     # SQLAlchemy pools; a second pool below it would hand on connections with a dead token.
     pyodbc.pooling = False
     engine = create_engine(
-        f"mssql+pyodbc:///?odbc_connect={quote_plus(text)}",
+        f"{SQL_SERVER}:///?odbc_connect={quote_plus(text)}",
         pool_size=pool_size,
         max_overflow=most_connections(pool_size) - pool_size,
         pool_recycle=1500,

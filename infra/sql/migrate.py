@@ -27,7 +27,7 @@ SNAPSHOTS_ON = (
     "IF (SELECT snapshot_isolation_state FROM sys.databases WHERE name = DB_NAME()) = 0"
     " ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON",
 )
-HEAD = "0032"
+HEAD = "0036"
 
 
 def upgrade_embedded(home: Path) -> bool:

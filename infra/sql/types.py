@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Boolean, DateTime, Dialect, Integer, String, Unicode, UnicodeText, Uuid
 from sqlalchemy.dialects.mssql import DATETIME2, NVARCHAR
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -20,6 +21,10 @@ E = TypeVar("E", bound=IntEnum)
 
 #: SQL Server's code-point order: case and accents differ, as they do in SQLite and in the interface.
 EXACT_COLLATION = "Latin1_General_100_BIN2"
+
+
+#: Stands for the blank that a stored name ends in; no text may contain it by itself (a noncharacter of Unicode).
+LAST_BLANK = "\uffff"
 
 
 class TextTooLong(ValueError):
@@ -52,11 +57,46 @@ class _Bounded(TypeDecorator[str]):
     def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None] | None:
         return _at_most(self.most) if dialect.name == "sqlite" else None
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[str | None], str | None] | None:
         return None
 
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
         return Unicode(self.most)
+
+
+class _Named(_Bounded):
+    """Exact text whose last blank, if it ends in one, is stored as LAST_BLANK.
+
+    SQL Server ignores blanks at the end where it compares and in unique keys, whatever the collation: "a" and "a "
+    would be one key there, and two on SQLite."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None]:
+        checked = super().bind_processor(dialect)
+        return _stored if checked is None else lambda value: checked(_stored(value))
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], str | None]:
+        return _shown
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:
+        is_pattern = op in (operators.like_op, operators.not_like_op)
+        return Unicode(self.most) if is_pattern else _NamedCompared(self.most)
+
+
+class _NamedCompared(TypeDecorator[str]):
+    """What a `_Named` column is compared with; it may be longer than the column."""
+
+    impl = Unicode
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None]:
+        return _stored
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
 
 
 def Varchar(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
@@ -67,6 +107,11 @@ def Varchar(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type i
 def Exact(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
     """NVARCHAR(length) for names that programs compare: `a` is not `A`, whatever the database's collation."""
     return _Bounded(length, EXACT_COLLATION)
+
+
+def Named(length: int) -> TypeEngine[str]:  # noqa: N802 - reads as the type it makes
+    """NVARCHAR(length) for names that others give and that are keys: `a ` is not `a` either."""
+    return _Named(length, EXACT_COLLATION)
 
 
 class Utc(TypeDecorator[datetime]):
@@ -117,6 +162,14 @@ def _at_most(most: int) -> Callable[[str | None], str | None]:
         return value
 
     return checked
+
+
+def _stored(value: str | None) -> str | None:
+    return f"{value[:-1]}{LAST_BLANK}" if value is not None and value.endswith(" ") else value
+
+
+def _shown(value: str | None) -> str | None:
+    return f"{value[:-1]} " if value is not None and value.endswith(LAST_BLANK) else value
 
 
 def _to_int(value: IntEnum | None) -> int | None:

@@ -92,7 +92,9 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         EndpointTally(webhook_id, delivered=3, learns=True),
         EndpointTally(webhook_id, failed_for_good=1, attempts_failed=2, real_failures=1),
         EndpointTally(webhook_id, delivered=1, real_failures=1),
+        EndpointTally(ordered.webhook_id),
         EndpointTally(webhook_id),
+        EndpointTally(ordered.webhook_id),
         EndpointTally(webhook_id, attempts_failed=1, outages=1, learns=True),
         EndpointTally(webhook_id, delivered=1, learns=True),
     ]
@@ -171,7 +173,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "pipeline.record": [
             lambda tx: tx.pipeline.record(results, now=now, requeue_at=later),
             lambda tx: tx.pipeline.record(
-                [world.result(delivery, DeliveryStatus.Failed) for delivery in turn],
+                [world.result(delivery, DeliveryStatus.Failed) for delivery in [*turn, *leased[:5]]],
                 now=now,
                 requeue_at=later,
             ),
@@ -208,6 +210,7 @@ def _api_keys(world: SqlWorld) -> dict[str, list[Call]]:
         tx.api_keys.add(tenant, key)
         tx.commit()
     second = replace(key, api_key_id=world.ids.new(), key_hash="b" * 64)
+    third = world.ids.new()
     filters = [KeyFilter(status, "events:write", "t", made_by_key=key_id) for status in KeyStatus]
     page = PageRequest()
     return {
@@ -227,12 +230,16 @@ def _api_keys(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.api_keys.expired(now, 100, rotated=True),
         ],
         "api_keys.unclosed": [lambda tx: tx.api_keys.unclosed(now, 100)],
-        "api_keys.set_closed": [lambda tx: tx.api_keys.set_closed([key_id], now)],
+        "api_keys.set_closed": [lambda tx: tx.api_keys.set_closed([key_id, second.api_key_id, third], now)],
         "api_keys.refs": [
             lambda tx: tx.api_keys.refs(None, used_since=None, limit=100),
             lambda tx: tx.api_keys.refs(key_id, used_since=now, limit=100),
         ],
-        "api_keys.set_usage": [lambda tx: tx.api_keys.set_usage([UsageTotal(key_id, 7, now)])],
+        "api_keys.set_usage": [
+            lambda tx: tx.api_keys.set_usage(
+                [UsageTotal(each, 7, now) for each in (key_id, second.api_key_id, third)]
+            )
+        ],
     }
 
 

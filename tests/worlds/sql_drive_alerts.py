@@ -55,6 +55,9 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
     begun = replace(burst, subject="another")
     every = AlertFilter(list(AlertStatus), list(AlertKind), list(Severity), subject)
     again = replace(told, notification_id=world.ids.new(), recipient="c@d.example")
+    others = [
+        replace(again, notification_id=world.ids.new(), recipient=f"{name}@b.example") for name in ("z", "y")
+    ]
     opened = replace(alert, alert_id=world.ids.new(), subject="another")
 
     def forgotten(tx: SqlTransaction) -> None:
@@ -112,7 +115,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         "bursts.note": [lambda tx: tx.bursts.note(burst)],
         "bursts.end": [lambda tx: tx.bursts.end(burst)],
         "bursts.forget_quiet": [lambda tx: tx.bursts.forget_quiet(burst.source, later)],
-        "notifications.append": [lambda tx: tx.notifications.append([again])],
+        "notifications.append": [lambda tx: tx.notifications.append([again, *others])],
         "notifications.renew": [lambda tx: tx.notifications.renew([told, again])],
         "notifications.of_alert": [lambda tx: tx.notifications.of_alert(tenant, id_)],
         "notifications.claim": [lambda tx: tx.notifications.claim(later, later, 50)],

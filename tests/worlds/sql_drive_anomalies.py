@@ -86,10 +86,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.anomalies.set_watermark(newcomer, later, before=None),
         ],
         "anomalies.delete_before": [forgotten],
-        "sightings.see": [
-            lambda tx: tx.sightings.see(seen, now),
-            lambda tx: [tx.sightings.see(seen, now), tx.sightings.see(seen, later)],
-        ],
+        "sightings.see": [lambda tx: tx.sightings.see(seen, now)],
         "sightings.known_of": [lambda tx: tx.sightings.known_of([newcomer], Trait.Scope)],
         "sightings.known": [lambda tx: tx.sightings.known(newcomer, Trait.Network)],
         "sightings.delete_before": [sightings_forgotten],

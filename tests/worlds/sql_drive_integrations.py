@@ -54,7 +54,7 @@ def _integrations(world: SqlWorld, stored: Integration) -> dict[str, list[Call]]
     )
     checks = [
         HealthUpdate(checked, HealthStatus.Healthy, "{}", 0, None, now)
-        for checked in (stored, replace(stored, secret_name=None))
+        for checked in (stored, replace(stored, secret_name=None), other)
     ]
     before = now - timedelta(minutes=2)
     return {

@@ -121,7 +121,7 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
         tx.sync_jobs.log_errors(tenant, [error])
         tx.sync_records.store(tenant, integration_id, STREAM, merge_of(keys), run=mark)
         tx.sync_records.store(tenant, gone[-1], STREAM, merge_of(["personal"]), run=mark)
-        tx.sync_records.change(tenant, integration_id, [local], now)
+        tx.sync_records.change(tenant, integration_id, [local, replace(local, local_id="also")], now)
         tx.sync_settings.set_schedule(tenant, schedule)
         tx.commit()
     with world.transactions.read() as tx:
@@ -134,8 +134,19 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
     )
     progress = BatchProgress(job, step, RecordCounts(written=1), now, "stage", 1.0, 10)
     found = RecordFilter(RecordType.Generic, STREAM, now, (now, STREAM, "r1"), 10)
-    changed = Merge([], [incoming("r00001")], [replace(incoming("r00002"), data=None)], keys[10:], 0, 0)
-    pushed = [PushedRecord(record, "theirs", now, "v1", "1" * 32) for record in pending]
+    moments = {"r00005": now, "r00003": None, "r00004": now, "r00002": None}
+    gone_at_source = [replace(incoming(key), data=None, modified_at=at) for key, at in moments.items()]
+    changed = Merge(
+        [],
+        [incoming(key) for key in ("r00001", "r00000")],
+        gone_at_source,
+        keys[10:][::-1],
+        0,
+        0,
+    )
+    pushed = [
+        PushedRecord(record, f"their {record.local_id}", now, "v1", "1" * 32) for record in reversed(pending)
+    ]
     return {
         "sync_jobs.add": [lambda tx: tx.sync_jobs.add(tenant, fresh)],
         "sync_jobs.get": [lambda tx: tx.sync_jobs.get(tenant, job_id)],
@@ -207,7 +218,12 @@ def calls(world: SqlWorld) -> dict[str, list[Call]]:
             lambda tx: tx.sync_records.pushed(tenant, integration_id, STREAM, pushed, run=mark)
         ],
         "sync_records.change": [
-            lambda tx: tx.sync_records.change(tenant, integration_id, [local], later),
+            lambda tx: tx.sync_records.change(
+                tenant,
+                integration_id,
+                [replace(local, local_id=name) for name in ("mine", "c", "a", "b")],
+                later,
+            ),
             lambda tx: tx.sync_records.change(
                 tenant, integration_id, [replace(local, local_id="other")], now
             ),

@@ -1,4 +1,4 @@
-"""A stand-in for pyodbc, which takes what SQLAlchemy's mssql+pyodbc dialect hands to the driver."""
+"""A stand-in for pyodbc, which takes what our dialect of it hands to the driver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine
 
-from infra.sql.engine import DIALECT
+from infra.sql.engine import DIALECT, SQL_SERVER
 
 _ERRORS = "Error InterfaceError DatabaseError OperationalError IntegrityError ProgrammingError DataError"
 
@@ -23,6 +23,8 @@ class Sent:
     rows: list[tuple[Any, ...]]
     sizes: list[Any] | None = None
     is_array: bool = False
+    #: Counts the calls of methods.
+    call: int = 0
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Wire:
     log: list[str] = field(default_factory=list)
     fault: Callable[[str], None] = lambda text: None
     method: str = ""
+    call: int = 0
     description: None = None
     rowcount: int = 1
     fast_executemany: bool = False
@@ -41,6 +44,7 @@ class Wire:
     autocommit: bool = False
     sizes: list[Any] | None = None
     made: Any = None
+    connections: int = 0
 
     def module(self) -> Any:
         if self.made is None:
@@ -54,7 +58,7 @@ class Wire:
                 paramstyle="qmark",
                 version="5.0",
                 Cursor=Wire,
-                connect=lambda *_, **__: self,
+                connect=lambda *_, **__: self._connected(),
                 **errors,
                 **types,
             )
@@ -67,12 +71,12 @@ class Wire:
 
     def execute(self, text: str, parameters: tuple[Any, ...] = ()) -> None:
         self._told(text)
-        self.sent.append(Sent(self.method, text, [tuple(parameters)], self.sizes))
+        self.sent.append(Sent(self.method, text, [tuple(parameters)], self.sizes, call=self.call))
 
     def executemany(self, text: str, rows: list[tuple[Any, ...]]) -> None:
         self._told(text)
         array = self.fast_executemany
-        self.sent.append(Sent(self.method, text, [tuple(row) for row in rows], self.sizes, array))
+        self.sent.append(Sent(self.method, text, [tuple(row) for row in rows], self.sizes, array, self.call))
 
     def setinputsizes(self, sizes: Any) -> None:
         self.sizes = list(sizes)
@@ -89,6 +93,12 @@ class Wire:
     def nextset(self) -> None: ...
     def close(self) -> None: ...
 
+    def add_output_converter(self, type_: int, convert: Callable[[bytes], Any]) -> None: ...
+
+    def _connected(self) -> Wire:
+        self.connections += 1
+        return self
+
     def _told(self, text: str) -> None:
         self.log.append(text)
         self.fault(text)
@@ -96,10 +106,4 @@ class Wire:
 
 def sql_server_engine(wire: Wire, **options: Any) -> Engine:
     """An engine set up like `sql_server_database`'s, over the stand-in."""
-    engine = create_engine(
-        "mssql+pyodbc:///?odbc_connect=x", module=wire.module(), _initialize=False, **DIALECT, **options
-    )
-    engine.dialect.server_version_info = (16, 0)
-    engine.dialect.default_isolation_level = "READ COMMITTED"
-    engine.dialect._setup_version_attributes()  # type: ignore[attr-defined]
-    return engine
+    return create_engine(f"{SQL_SERVER}:///?odbc_connect=x", module=wire.module(), **DIALECT, **options)

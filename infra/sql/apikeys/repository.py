@@ -14,8 +14,7 @@ from domain.apikeys.model import ApiKey, KeyFilter, KeyStatus
 from domain.apikeys.ports import KeyRef, UsageTotal
 from domain.core.paging import Page, PageRequest
 from infra.sql.apikeys.tables import api_keys
-from infra.sql.statements import chunks, containing, page_of, row_of, update_version
-from infra.sql.types import Utc
+from infra.sql.statements import containing, in_key_order, key_lists, page_of, row_of, update_version
 
 _k = api_keys.c
 _COLUMNS = (
@@ -60,9 +59,9 @@ _SET_USAGE = (
         UsageCount=bindparam("count"),
         LimitedCount=bindparam("limited"),
         RefusedCount=bindparam("refused"),
-        LastUsedAt=func.coalesce(bindparam("used", type_=Utc), _k.LastUsedAt),
     )
 )
+_SET_USED = _SET_USAGE.values(LastUsedAt=bindparam("used"))
 
 
 def _key_of(row: Any) -> ApiKey:
@@ -165,7 +164,7 @@ class SqlApiKeys:
 
     def by_hashes(self, hashes: Collection[str]) -> Mapping[str, ApiKey]:
         found: dict[str, ApiKey] = {}
-        for chunk in chunks(list(hashes)):
+        for chunk in key_lists(hashes):
             for row in self._connection.execute(_BY_HASH, {"hashes": chunk}):
                 key = _key_of(row)
                 found[key.key_hash] = key
@@ -186,7 +185,7 @@ class SqlApiKeys:
         return self._connection.execute(statement.order_by(_k.RevokedAt).limit(limit)).scalars().all()
 
     def set_closed(self, api_key_ids: Collection[UUID], at: datetime) -> None:
-        for chunk in chunks(list(api_key_ids)):
+        for chunk in key_lists(api_key_ids):
             self._connection.execute(
                 update(api_keys).where(_k.APIKeyId.in_(chunk)).values(ConnectionsClosedAt=at)
             )
@@ -201,20 +200,22 @@ class SqlApiKeys:
         return [KeyRef(api_key_id, quota_id) for api_key_id, quota_id in rows]
 
     def set_usage(self, totals: Sequence[UsageTotal]) -> None:
-        if totals:
-            self._connection.execute(
-                _SET_USAGE,
-                [
-                    {
-                        "id": total.api_key_id,
-                        "count": total.usage_count,
-                        "used": total.last_used_at,
-                        "limited": total.limited_count,
-                        "refused": total.refused_count,
-                    }
-                    for total in totals
-                ],
-            )
+        rows = [
+            {
+                "id": total.api_key_id,
+                "count": total.usage_count,
+                "limited": total.limited_count,
+                "refused": total.refused_count,
+                **({"used": total.last_used_at} if total.last_used_at else {}),
+            }
+            for total in totals
+        ]
+        for statement, each in (
+            (_SET_USED, [row for row in rows if "used" in row]),
+            (_SET_USAGE, [row for row in rows if "used" not in row]),
+        ):
+            if each:
+                self._connection.execute(statement, in_key_order(each, "id"))
 
 
 def _is(status: KeyStatus, now: datetime) -> list[Any]:

@@ -19,8 +19,8 @@ from infra.sql.firsts import delete_first
 from infra.sql.incoming.tables import incoming_bodies, incoming_endpoints, incoming_webhooks
 from infra.sql.journal.outbox import events_of
 from infra.sql.statements import (
-    chunks,
     guarded_by_unique_key,
+    key_lists,
     page_of,
     raising_when_taken,
     row_of,
@@ -70,7 +70,7 @@ class SqlIncomingWebhooks:
 
     def known(self, tenant_id: UUID, integration_id: UUID, provider_event_ids: Collection[str]) -> set[str]:
         found: set[str] = set()
-        for chunk in chunks(list(provider_event_ids)):
+        for chunk in key_lists(provider_event_ids):
             values = {"tenant": tenant_id, "integration": integration_id, "ids": chunk}
             found.update(self._connection.execute(_KNOWN, values).scalars())
         return found
@@ -81,7 +81,7 @@ class SqlIncomingWebhooks:
         found: dict[str, tuple[UUID, datetime]] = {}
         # IX_IncomingWebhook_Content
         mine = (_w.TenantId == tenant_id, _w.IntegrationId == integration_id)
-        for chunk in chunks(list(content_digests)):
+        for chunk in key_lists(content_digests):
             latest = (
                 select(_w.ContentDigest, func.max(_w.ReceivedAt).label("ReceivedAt"))
                 .where(*mine, _w.ContentDigest.in_(chunk))

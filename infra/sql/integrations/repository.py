@@ -28,8 +28,9 @@ from domain.integrations.rules import active_slot
 from domain.providers.contract import IntegrationType
 from infra.sql.integrations.tables import integrations
 from infra.sql.statements import (
-    chunks,
     containing,
+    in_key_order,
+    key_lists,
     page_of,
     raising_when_taken,
     row_of,
@@ -202,11 +203,11 @@ class SqlIntegrations:
                 LastHealthCheck=bindparam("at"),
             )
         )
-        self._connection.execute(statement, [_check(update_) for update_ in updates])
+        self._connection.execute(statement, in_key_order(map(_check, updates), "checked_id"))
 
     def secret_names(self, names: Collection[str]) -> set[str]:
         found: set[str] = set()
-        for some in chunks(list(names)):
+        for some in key_lists(names):
             statement = select(_i.SecretName).where(_i.SecretName.in_(some))
             found.update(self._connection.execute(statement).scalars())
         return found

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from domain.journal.occurrences import Occurrence
 from infra.sql.journal.tables import pending_alerts
-from infra.sql.statements import chunks
+from infra.sql.statements import key_lists
 
 _p = pending_alerts.c
 
@@ -42,5 +42,5 @@ class SqlOccurrences:
         ]
 
     def remove(self, occurrence_ids: Collection[UUID]) -> None:
-        for some in chunks(list(occurrence_ids)):
+        for some in key_lists(occurrence_ids):
             self._connection.execute(delete(pending_alerts).where(_p.AlertId.in_(some)))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from domain.journal.ports import EventRef
 from infra.observability.trace import current_header
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import EVER, checked_last, chunks, guarded_by_unique_key, unindexed
+from infra.sql.statements import EVER, checked_last, guarded_by_unique_key, key_lists, unindexed
 from infra.sql.webhooks.tables import webhook_deliveries
 
 _e = domain_events.c
@@ -113,7 +114,7 @@ def events_of(
 ) -> Generator[DomainEvent, None, None]:
     """Yield the events of one tenant with these ids; with `pending` those not fanned out yet."""
     statement = _PENDING if pending else _EVENTS
-    for chunk in chunks(event_ids):
+    for chunk in key_lists(event_ids):
         # Closed however few are taken: SQL Server's connection is busy until then.
         with closing(connection.execute(statement, {"tenant": tenant_id, "ids": chunk})) as rows:
             yield from map(event_of_row, rows)
@@ -173,7 +174,7 @@ class SqlOutbox:
         self, tenant_id: UUID, subjects: Sequence[str], *, until: int, limit: int
     ) -> list[EventRef]:
         found: list[tuple[int, str]] = []
-        for chunk in chunks(subjects):
+        for chunk in key_lists(subjects):
             wanted = {"tenant": tenant_id, "subjects": chunk, "until": until, "ever": EVER}
             rows = self._connection.execute(_PENDING_ABOUT.limit(limit), wanted)
             found += ((sequence, event_id) for event_id, sequence in rows)
@@ -183,7 +184,7 @@ class SqlOutbox:
         return {
             EventRef(tenant, event_id)
             for tenant, ids in by_tenant(refs).items()
-            for chunk in chunks(ids)
+            for chunk in key_lists(ids)
             for event_id in self._connection.execute(
                 _FANNED_OUT, {"tenant": tenant, "ids": chunk, "at": at}
             ).scalars()
@@ -191,7 +192,7 @@ class SqlOutbox:
 
     def not_announced(self, refs: Sequence[EventRef], since: datetime) -> None:
         for tenant, ids in by_tenant(refs).items():
-            for chunk in chunks(ids):
+            for chunk in key_lists(ids):
                 self._connection.execute(_NOT_ANNOUNCED, {"tenant": tenant, "ids": chunk, "at": since})
 
     def unannounced(self, before: datetime, now: datetime, limit: int) -> list[EventRef]:
@@ -214,7 +215,7 @@ class SqlOutbox:
         known: set[tuple[UUID, str]] = set()
         refs = [EventRef(event.tenant_id, event.event_id) for event in events]
         for tenant, ids in by_tenant(refs).items():
-            for chunk in chunks(ids):
+            for chunk in key_lists(ids):
                 found = self._connection.execute(_KNOWN, {"tenant": tenant, "ids": chunk}).scalars()
                 known.update((tenant, event_id) for event_id in found)
         fresh: list[DomainEvent] = []
@@ -237,8 +238,8 @@ def _origin_values(origin: EventOrigin | None) -> dict[str, Any]:
 
 
 def by_tenant(refs: Sequence[EventRef]) -> dict[UUID, list[str]]:
-    """Return the ids of each tenant."""
+    """Return the ids of each tenant, in the order of tenants."""
     grouped: dict[UUID, list[str]] = {}
-    for ref in refs:
+    for ref in sorted(refs, key=attrgetter("tenant_id")):
         grouped.setdefault(ref.tenant_id, []).append(ref.event_id)
     return grouped

@@ -13,7 +13,7 @@ from domain.core.paging import Page, PageRequest
 from domain.journal.usage import UsageCounts, UsageHour, UsagePeriod, UsageSpan, start_of_period
 from infra.sql.firsts import delete_first
 from infra.sql.journal.tables import tenant_usage
-from infra.sql.statements import chunks, guarded_by_unique_key, page_of
+from infra.sql.statements import guarded_by_unique_key, key_lists, page_of
 
 _u = tenant_usage.c
 _COUNTS = ("Calls", "Events", "Deliveries", "Records")
@@ -79,7 +79,7 @@ class SqlTenantUsages:
         )
         return {
             tenant_id: UsageCounts(*map(int, counts))
-            for chunk in chunks(list(tenant_ids))
+            for chunk in key_lists(tenant_ids)
             for tenant_id, *counts in self._connection.execute(statement.where(_u.TenantId.in_(chunk)))
         }
 
@@ -93,8 +93,8 @@ class SqlTenantUsages:
         starts = list({start for _, _, start in keys})
         return {
             (tenant_id, period, start)
-            for chunk in chunks(list({tenant_id for tenant_id, _, _ in keys}))
-            for some in chunks(starts)
+            for chunk in key_lists({tenant_id for tenant_id, _, _ in keys})
+            for some in key_lists(starts)
             for tenant_id, period, start in self._connection.execute(
                 _KNOWN, {"tenants": chunk, "starts": some}
             )

@@ -48,7 +48,7 @@ from infra.sql.incoming.tables import incoming_endpoints, incoming_webhooks
 from infra.sql.integrations.tables import integrations
 from infra.sql.journal.tables import domain_events, signal_buckets, signal_deltas
 from infra.sql.monitoring.tables import alert_notifications, alert_rules, anomalies, anomaly_watermarks
-from infra.sql.statements import chunks, put_version
+from infra.sql.statements import key_lists, put_version
 from infra.sql.sync.tables import data_sync_jobs
 from infra.sql.tenants.standings import is_suspended
 from infra.sql.webhooks.tables import webhook_deliveries, webhooks
@@ -123,12 +123,12 @@ class SqlNotifications:
                     "DueAt": notification.due_at,
                     "CreatedAt": notification.created_at,
                 }
-                for notification in notifications
+                for notification in sorted(notifications, key=_message)
             ]
             self._connection.execute(insert(alert_notifications), rows)
 
     def renew(self, notifications: Sequence[Notification]) -> None:
-        for notification in notifications:
+        for notification in sorted(notifications, key=_message):
             # UQ_AlertNotification_Message
             statement = (
                 update(alert_notifications)
@@ -320,9 +320,15 @@ class SqlAlertConditions:
         """Return the rows about these subjects, those of other tenants left out."""
         wanted = set(names)
         rows: list[Any] = []
-        for some in chunks(list({subject for _, subject in wanted})):
+        for some in key_lists({subject for _, subject in wanted}):
             rows += self._connection.execute(statement.where(column.in_(some))).all()
         return [row for row in rows if (row[0], row[1]) in wanted]
+
+
+def _message(notification: Notification) -> tuple[Any, ...]:
+    """Return the columns of UQ_AlertNotification_Message."""
+    told = notification
+    return told.alert_id, told.transition, told.integration_id, told.recipient
 
 
 def _settings_of(row: Any) -> RuleSettings:

@@ -23,7 +23,7 @@ from domain.monitoring.anomalies.model import (
 from domain.monitoring.anomalies.ports import SeenTrait, Sighting, Trait
 from infra.sql.firsts import delete_first
 from infra.sql.monitoring.tables import anomalies, anomaly_watermarks, key_sightings
-from infra.sql.statements import chunks, guarded_by_unique_key, page_of, row_of
+from infra.sql.statements import guarded_by_unique_key, key_lists, page_of, row_of
 
 _a = anomalies.c
 _w = anomaly_watermarks.c
@@ -156,7 +156,7 @@ class SqlSightings:
 
     def known_of(self, api_key_ids: Collection[UUID], trait: Trait) -> dict[UUID, list[SeenTrait]]:
         found: dict[UUID, list[SeenTrait]] = {}
-        for some in chunks(list(api_key_ids)):
+        for some in key_lists(api_key_ids):
             # PK_KeySightings
             statement = select(_k.ApiKeyId, _k.Value, _k.FirstSeenAt, _k.LastSeenAt).where(
                 _k.ApiKeyId.in_(some), _k.Trait == trait
@@ -167,7 +167,7 @@ class SqlSightings:
 
     def see(self, sightings: Sequence[Sighting], now: datetime) -> list[Sighting]:
         new = []
-        for sighting in sightings:
+        for sighting in sorted(sightings, key=_sighted):
             # PK_KeySightings
             statement = (
                 update(key_sightings)
@@ -198,6 +198,11 @@ class SqlSightings:
         # IX_KeySighting_LastSeen
         oldest = delete_first(key_sightings, _k.LastSeenAt < cutoff, order_by=_k.LastSeenAt, limit=limit)
         return self._connection.execute(oldest).rowcount
+
+
+def _sighted(sighting: Sighting) -> tuple[Any, ...]:
+    """Return the columns of PK_KeySightings."""
+    return sighting.api_key_id, sighting.trait, sighting.value
 
 
 def _seen(anomaly: Anomaly) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from domain.monitoring.alerts.model import AlertStatus, NotificationStatus, Seve
 from domain.monitoring.anomalies.model import Direction
 from domain.monitoring.anomalies.ports import Trait
 from infra.sql.columns import filtered, metadata
-from infra.sql.types import Enum, Exact, Flag, Guid, Text, Utc, Varchar
+from infra.sql.types import Enum, Exact, Flag, Guid, Named, Text, Utc, Varchar
 
 # The hub's own alerts have a tenant id that is no tenant's, so nothing refers to Tenants.
 alerts = Table(
@@ -148,7 +148,7 @@ key_sightings = Table(
     metadata,
     Column("ApiKeyId", Guid, nullable=False),
     Column("Trait", Enum(Trait), nullable=False),
-    Column("Value", Exact(100), nullable=False),
+    Column("Value", Named(100), nullable=False),
     Column("TenantId", Guid, nullable=False),
     Column("FirstSeenAt", Utc, nullable=False),
     Column("LastSeenAt", Utc, nullable=False),

@@ -14,7 +14,7 @@ from domain.core.paging import Page, PageRequest
 from domain.privacy.model import Erasure, ErasureStatus
 from domain.privacy.ports import ChangedMeanwhile
 from infra.sql.privacy.tables import erasures, suppressed_people
-from infra.sql.statements import chunks, guarded_by_unique_key, page_of, row_of
+from infra.sql.statements import guarded_by_unique_key, key_lists, page_of, row_of
 
 _e = erasures.c
 _s = suppressed_people.c
@@ -86,7 +86,7 @@ class SqlErasures:
             self._connection.execute(
                 delete(suppressed_people).where(_s.TenantId == tenant_id, _s.Digest.in_(some))
             ).rowcount
-            for some in chunks(sorted(digests))
+            for some in key_lists(digests)
         )
 
     def suppressed(self, tenant_id: UUID) -> frozenset[str]:
@@ -97,7 +97,7 @@ class SqlErasures:
 
     def _among(self, tenant_id: UUID, digests: Collection[str]) -> set[str]:
         found: set[str] = set()
-        for some in chunks(sorted(digests)):
+        for some in key_lists(digests):
             statement = select(_s.Digest).where(_s.TenantId == tenant_id, _s.Digest.in_(some))
             found.update(self._connection.execute(statement).scalars())
         return found

@@ -20,7 +20,7 @@ from infra.sql.integrations.logs import log_of
 from infra.sql.integrations.tables import integration_logs, integrations
 from infra.sql.journal.outbox import EVENT_COLUMNS, event_of_row, up_to_bytes
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import chunks
+from infra.sql.statements import key_lists
 from infra.sql.sync.records import COLUMNS, record_of
 from infra.sql.sync.tables import data_sync_jobs, sync_record_errors, synced_records
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
@@ -114,7 +114,7 @@ class SqlPersonalData:
                 select(_d.WebhookDeliveryId).where(_d.EventId == event_id, _d.TenantId == tenant_id)
             ).scalars()
         )
-        for some in chunks(ids):
+        for some in key_lists(ids):
             self._connection.execute(
                 update(webhook_deliveries)
                 .where(_d.WebhookDeliveryId.in_(some), _d.TenantId == tenant_id)
@@ -163,7 +163,7 @@ class SqlPersonalData:
             self._connection.execute(
                 delete(incoming_bodies).where(_b.IncomingBodyId.in_(some), _b.TenantId == tenant_id)
             ).rowcount
-            for some in chunks(list(body_ids))
+            for some in key_lists(body_ids)
         )
 
     # -- logs ---------------------------------------------------------------------------------------------

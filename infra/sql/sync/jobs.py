@@ -44,8 +44,8 @@ from infra.sql.firsts import delete_first
 from infra.sql.integrations.repository import is_calendar_of
 from infra.sql.integrations.tables import integrations
 from infra.sql.statements import (
-    chunks,
     guarded_by_unique_key,
+    key_lists,
     page_of,
     raising_when_taken,
     row_of,
@@ -340,7 +340,7 @@ class SqlSyncJobs:
         return [_job_of(row) for row in self._connection.execute(statement)]
 
     def mark_queued(self, job_ids: Sequence[UUID], at: datetime) -> None:
-        for some in chunks(list(job_ids)):
+        for some in key_lists(job_ids):
             self._connection.execute(
                 update(data_sync_jobs)
                 .where(

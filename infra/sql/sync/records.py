@@ -36,9 +36,8 @@ from domain.sync.ports import LocalChange, LocalChanges, PushedRecord, RecordFil
 from domain.sync.transforming import content_hash
 from infra.sql.firsts import delete_first
 from infra.sql.integrations.tables import integrations
-from infra.sql.statements import chunks, guarded_by_unique_key, page_of
+from infra.sql.statements import guarded_by_unique_key, in_key_order, key_lists, page_of
 from infra.sql.sync.tables import synced_records
-from infra.sql.types import Utc
 
 _r = synced_records.c
 COLUMNS = (
@@ -131,12 +130,12 @@ _TOMBSTONE = (
     .values(
         DeletedAt=bindparam("now"),
         SyncedAt=bindparam("now"),
-        ModifiedAt=func.coalesce(bindparam("modified", type_=Utc()), _r.ModifiedAt),
         Generation=bindparam("gen"),
         LastJobId=bindparam("job"),
         **_BURY,
     )
 )
+_DATED_TOMBSTONE = _TOMBSTONE.values(ModifiedAt=bindparam("modified"))
 #: The external id of a record that no provider has seen yet.
 LOCAL_PREFIX = "local:"
 
@@ -173,7 +172,7 @@ class SqlSyncRecords:
     ) -> dict[str, StoredVersion]:
         found: dict[str, StoredVersion] = {}
         mine = _mine(tenant_id, integration_id, stream)
-        for some in chunks(external_ids):
+        for some in key_lists(external_ids):
             for row in self._connection.execute(_KNOWN, {**mine, "ids": some}):
                 found[row.ExternalId] = StoredVersion(
                     source_hash=row.SourceHash,
@@ -197,21 +196,20 @@ class SqlSyncRecords:
             if merge.inserts:
                 key = {"TenantId": tenant_id, "IntegrationId": integration_id, "Stream": stream}
                 rows = [_new(key, record, run) for record in merge.inserts]
-                self._connection.execute(_INSERT, rows)
-            if merge.updates:
-                changed = [_changed(mine, record, run) for record in merge.updates]
-                self._connection.execute(_UPDATE, [_given(_UPDATE, values) for values in changed])
-            if merge.tombstones:
-                gone = [_changed(mine, tombstone, run) for tombstone in merge.tombstones]
-                self._connection.execute(_TOMBSTONE, [_given(_TOMBSTONE, values) for values in gone])
+                self._connection.execute(_INSERT, in_key_order(rows, "ExternalId"))
             kept = [_changed(mine, record, run) for record in merge.kept]
+            gone = [_changed(mine, tombstone, run) for tombstone in merge.tombstones]
             for statement, each in (
+                (_UPDATE, [_changed(mine, record, run) for record in merge.updates]),
+                (_DATED_TOMBSTONE, [values for values in gone if values["modified"] is not None]),
+                (_TOMBSTONE, [values for values in gone if values["modified"] is None]),
                 (_REBASE, [values for values in kept if values["new_data"] is not None]),
                 (_KEEP, [values for values in kept if values["new_data"] is None]),
             ):
                 if each:
-                    self._connection.execute(statement, [_given(statement, values) for values in each])
-            for some in chunks(merge.seen):
+                    rows = in_key_order((_given(statement, values) for values in each), "id")
+                    self._connection.execute(statement, rows)
+            for some in key_lists(merge.seen):
                 self._connection.execute(_SEEN, {**mine, "ids": some, "gen": run.generation})
 
     def unseen(
@@ -236,7 +234,7 @@ class SqlSyncRecords:
         self, tenant_id: UUID, integration_id: UUID, stream: str, external_ids: Sequence[str], *, run: RunMark
     ) -> int:
         buried = 0
-        for some in chunks(external_ids):
+        for some in key_lists(external_ids):
             unseen = and_(
                 _r.TenantId == tenant_id,
                 _r.IntegrationId == integration_id,
@@ -331,7 +329,7 @@ class SqlSyncRecords:
         run: RunMark,
     ) -> None:
         here = and_(_r.TenantId == tenant_id, _r.IntegrationId == integration_id, _r.Stream == stream)
-        for result in results:
+        for result in sorted(results, key=lambda result: result.record.external_id):
             record, is_renamed = result.record, result.external_id != result.record.external_id
             if is_renamed:
                 # An import may have listed it already under the provider's id: that row is the same record.
@@ -382,9 +380,10 @@ class SqlSyncRecords:
     def change(
         self, tenant_id: UUID, integration_id: UUID, changes: Sequence[LocalChange], now: datetime
     ) -> LocalChanges:
-        fields = [self._change(tenant_id, integration_id, change, now) for change in changes]
+        in_order = sorted(changes, key=_place)
+        fields = [self._change(tenant_id, integration_id, change, now) for change in in_order]
         stored = [
-            local.not_pushed(change.pushes) for change, local in zip(changes, fields, strict=True) if local
+            local.not_pushed(change.pushes) for change, local in zip(in_order, fields, strict=True) if local
         ]
         return LocalChanges(len(stored), frozenset().union(*stored))
 
@@ -439,6 +438,10 @@ class SqlSyncRecords:
         return local
 
 
+def _place(change: LocalChange) -> tuple[str, str]:
+    return change.stream, change.external_id or f"{LOCAL_PREFIX}{change.local_id}"
+
+
 def _edited(known: SyncedRecord | None, change: LocalChange) -> tuple[str | None, LocalFields]:
     if change.data is None:
         return None, LocalFields()
@@ -458,7 +461,7 @@ def _unseen(generation: int) -> Any:
     return and_(_r.Generation < generation, or_(is_live, is_waiting))
 
 
-def _new(key: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> Mapping[str, Any]:
+def _new(key: Mapping[str, Any], record: IncomingRecord, run: RunMark) -> dict[str, Any]:
     return {
         **key,
         "ExternalId": record.external_id,

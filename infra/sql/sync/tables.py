@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Table, text
 
 from infra.sql.columns import clustered, created_at, filtered, integration, metadata, scattered_key, user
-from infra.sql.types import Exact, Flag, Guid, Text, Utc, Varchar
+from infra.sql.types import Exact, Flag, Guid, Named, Text, Utc, Varchar
 
 _ZERO = text("0")
 
@@ -81,7 +81,7 @@ sync_steps = Table(
         primary_key=True,
     ),
     Column("Position", Integer, primary_key=True, autoincrement=False),
-    Column("Stream", Exact(60), nullable=False),
+    Column("Stream", Named(60), nullable=False),
     Column("Direction", Integer, nullable=False),
     Column("SyncType", Integer, nullable=False),
     Column("Phase", Exact(10), nullable=False),
@@ -97,7 +97,7 @@ sync_streams = Table(
     "SyncStreams",
     metadata,
     integration("FK_SyncStream_Integration", primary_key=True),
-    Column("Stream", Exact(60), primary_key=True),
+    Column("Stream", Named(60), primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("State", Text),
     Column("Since", Utc),
@@ -111,16 +111,16 @@ synced_records = Table(
     "SyncedRecords",
     metadata,
     integration("FK_SyncedRecord_Integration", primary_key=True),
-    Column("Stream", Exact(60), primary_key=True),
+    Column("Stream", Named(60), primary_key=True),
     # BR-DS-06: a record is its external id
-    Column("ExternalId", Exact(300), primary_key=True),
+    Column("ExternalId", Named(300), primary_key=True),
     Column("TenantId", Guid, nullable=False),
     Column("RecordType", Exact(20), nullable=False),
     # NULL once it is deleted: a tombstone keeps no personal data
     Column("Data", Text),
     # What the tenant set of it and the provider does not have: waiting, or beyond what it takes
     Column("LocalFields", Text),
-    Column("LocalId", Exact(100)),
+    Column("LocalId", Named(100)),
     Column("SourceHash", Exact(32)),
     Column("ExportedHash", Exact(32)),
     Column("SourceVersion", Exact(200)),
@@ -156,8 +156,8 @@ sync_record_errors = Table(
         nullable=False,
     ),
     Column("TenantId", Guid, nullable=False),
-    Column("Stream", Exact(60), nullable=False),
-    Column("ExternalId", Exact(300), nullable=False),
+    Column("Stream", Named(60), nullable=False),
+    Column("ExternalId", Named(300), nullable=False),
     Column("Pointer", Varchar(300), nullable=False),
     Column("Reason", Varchar(400), nullable=False),
     created_at(),

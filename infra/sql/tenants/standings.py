@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Connection, case, exists, literal_column, or_, select
 
 from domain.core.tenants import TenantLimits, TenantStanding
-from infra.sql.statements import chunks, put_version
+from infra.sql.statements import key_lists, put_version
 from infra.sql.tenants.tables import tenant_standings
 
 _t = tenant_standings.c
@@ -29,7 +29,7 @@ def whose_time_stands(connection: Connection, tenant_ids: Collection[UUID]) -> s
     """Return those of the tenants whose deliveries must not expire: suspended, or just back from it."""
     return {
         tenant_id
-        for chunk in chunks(sorted(set(tenant_ids)))
+        for chunk in key_lists(tenant_ids)
         for tenant_id in connection.execute(
             select(_t.TenantId).where(
                 _t.TenantId.in_(chunk), or_(_t.SuspendedAt.is_not(None), _t.RestoringSince.is_not(None))

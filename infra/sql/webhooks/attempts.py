@@ -12,10 +12,10 @@ from domain.journal.events import DomainEvent
 from domain.webhooks.model import ENDED, WAITING, DeliveryStatus, WebhookState
 from domain.webhooks.ports import AttemptResult, ClaimedDelivery, Endpoint, Recorded
 from infra.sql.journal.outbox import events_of
-from infra.sql.statements import chunks, unindexed
+from infra.sql.statements import in_key_order, key_lists, unindexed
 from infra.sql.tenants.standings import suspension_flag
 from infra.sql.types import Utc
-from infra.sql.webhooks.lines import pass_turns
+from infra.sql.webhooks.lines import lock, pass_turns
 from infra.sql.webhooks.repository import policy_of
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 
@@ -121,7 +121,7 @@ class SqlAttempts:
                 rate_limit_per_second=row.RateLimitPerSecond,
                 retry_history=row.RetryHistory,
             )
-            for chunk in chunks(webhook_ids)
+            for chunk in key_lists(webhook_ids)
             for row in self._connection.execute(_ENDPOINTS, {"ids": chunk})
         ]
 
@@ -139,8 +139,8 @@ class SqlAttempts:
             by_timeout.setdefault(endpoint.timeout_seconds, []).extend(ids)
         rows = [
             row
-            for timeout, ids in by_timeout.items()
-            for chunk in chunks(ids)
+            for timeout, ids in sorted(by_timeout.items())
+            for chunk in key_lists(ids)
             for row in self._connection.execute(
                 _CLAIM,
                 {
@@ -175,13 +175,13 @@ class SqlAttempts:
         }
 
     def hold(self, webhook_ids: Sequence[UUID], delivery_ids: Sequence[UUID]) -> None:
-        for chunk in chunks(delivery_ids):
+        for chunk in key_lists(delivery_ids):
             self._connection.execute(
                 update(webhook_deliveries)
                 .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))
                 .values(IsHeld=True, RequeueAt=_d.ExpiresAt)
             )
-        for chunk in chunks(webhook_ids):
+        for chunk in key_lists(webhook_ids):
             # IX_WebhookDelivery_Line
             self._connection.execute(
                 update(webhook_deliveries)
@@ -191,7 +191,7 @@ class SqlAttempts:
 
     def park(self, delivery_ids: Sequence[UUID], until: datetime) -> None:
         moment = bindparam("until", type_=Utc())
-        for chunk in chunks(delivery_ids):
+        for chunk in key_lists(delivery_ids):
             # the primary key, then the state predicate again
             self._connection.execute(
                 update(webhook_deliveries)
@@ -206,12 +206,13 @@ class SqlAttempts:
             )
 
     def record(self, results: Sequence[AttemptResult], *, now: datetime, requeue_at: datetime) -> Recorded:
-        leases = list({result.claimed.lease_id for result in results})
+        leases = {result.claimed.lease_id for result in results}
         held = {
             (delivery_id, lease_id): line
-            for chunk in chunks([result.claimed.webhook_delivery_id for result in results])
+            for chunk in key_lists(result.claimed.webhook_delivery_id for result in results)
+            for some in key_lists(leases)
             for delivery_id, lease_id, line in self._connection.execute(
-                _STILL_LEASED, {"ids": chunk, "leases": leases}
+                _STILL_LEASED, {"ids": chunk, "leases": some}
             ).all()
         }
         kept = [
@@ -220,14 +221,18 @@ class SqlAttempts:
             if (result.claimed.webhook_delivery_id, result.claimed.lease_id) in held
         ]
         if kept:
-            self._connection.execute(_RESULT, [_result_row(result) for result in kept])
-            self._connection.execute(_ATTEMPT, [_attempt_row(result) for result in kept])
+            self._connection.execute(_RESULT, in_key_order(map(_result_row, kept), "id"))
+            attempts = in_key_order(map(_attempt_row, kept), "WebhookDeliveryId", "AttemptNumber")
+            self._connection.execute(_ATTEMPT, attempts)
         ended = [
             result.claimed.webhook_delivery_id
             for result in kept
             if result.delivery_status in ENDED
             and held[result.claimed.webhook_delivery_id, result.claimed.lease_id] is not None
         ]
+        if ended:
+            # All whose counters follow, since those without lines may come before those with.
+            lock(self._connection, {result.claimed.endpoint.webhook_id for result in kept})
         return Recorded(kept, pass_turns(self._connection, ended, now=now, requeue_at=requeue_at))
 
 

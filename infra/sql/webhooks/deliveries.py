@@ -14,7 +14,7 @@ from domain.core.paging import Page, PageRequest
 from domain.webhooks.model import Attempt, Delivery, DeliveryStatus, Ordering
 from domain.webhooks.ports import DeliveryFilter, Due, Released, Restarted
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import checked_last, chunks, page_of, row_of, unindexed, within
+from infra.sql.statements import checked_last, key_lists, page_of, row_of, unindexed, within
 from infra.sql.types import Utc
 from infra.sql.webhooks.lines import WAITS_FOR, dissolve, enter, give_turns
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts
@@ -76,7 +76,7 @@ class SqlDeliveries:
     ) -> Restarted:
         changed: list[Due] = []
         in_line: list[UUID] = []
-        for chunk in chunks(delivery_ids):
+        for chunk in key_lists(delivery_ids):
             statement = (
                 update(webhook_deliveries)
                 .where(

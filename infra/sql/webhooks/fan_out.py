@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select
 
 from domain.webhooks.model import DeliveryStatus, WebhookState
 from domain.webhooks.ports import Fanned, NewDelivery, Subscriber
-from infra.sql.statements import chunks, guarded_by_unique_key
+from infra.sql.statements import guarded_by_unique_key, in_key_order, key_lists
 from infra.sql.tenants.standings import suspension_flag
 from infra.sql.webhooks.lines import give_turns
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_subscriptions, webhooks
@@ -65,7 +65,7 @@ class SqlFanOut:
                 row.Ordering,
             )
             for tenant, wanted_names in names.items()
-            for chunk in chunks(sorted(wanted_names))
+            for chunk in key_lists(wanted_names)
             for row in self._connection.execute(_SUBSCRIBERS, {"tenant": tenant, "names": chunk})
         ]
 
@@ -77,10 +77,9 @@ class SqlFanOut:
         expires_at: datetime,
         requeue_at: datetime,
     ) -> Fanned:
-        event_ids = list({delivery.event.event_id for delivery in deliveries})
         known = {
             (event_id, webhook_id)
-            for chunk in chunks(event_ids)
+            for chunk in key_lists(delivery.event.event_id for delivery in deliveries)
             for event_id, webhook_id in self._connection.execute(_FANNED, {"ids": chunk})
         }
         new: list[NewDelivery] = []
@@ -111,7 +110,7 @@ class SqlFanOut:
                 for delivery in new
             ]
             with guarded_by_unique_key():
-                self._connection.execute(_INSERT, rows)
+                self._connection.execute(_INSERT, in_key_order(rows, "EventId", "WebhookId"))
             self.stored.update(delivery.event.tenant_id for delivery in new)
         in_line = [delivery.webhook_delivery_id for delivery in new if delivery.line is not None]
         turns = give_turns(self._connection, in_line, now=now, requeue_at=requeue_at)

@@ -27,7 +27,8 @@ class SqlEndpointHealth:
         self._connection = connection
 
     def tally(self, tallies: Sequence[EndpointTally], now: datetime) -> list[EndpointHealth]:
-        return [health for tally in tallies for health in self._tally(tally, now)]
+        in_order = sorted(tallies, key=lambda tally: tally.webhook_id)
+        return [health for tally in in_order for health in self._tally(tally, now)]
 
     def _tally(self, tally: EndpointTally, now: datetime) -> list[EndpointHealth]:
         consecutive: Any = tally.real_failures

@@ -9,7 +9,7 @@ would go to nobody."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from domain.webhooks.model import WAITING
 from domain.webhooks.ports import Due
 from domain.webhooks.rules import line_of
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import EVER, chunks, unindexed
+from infra.sql.statements import EVER, in_key_order, key_lists, unindexed
 from infra.sql.types import Utc
 from infra.sql.webhooks.tables import webhook_deliveries, webhooks
 
@@ -69,11 +69,8 @@ _FIRST = (
     .scalar_subquery()
 )
 _IN_LINES = (_one.WebhookDeliveryId.in_(bindparam("ids", expanding=True)), _one.Line.is_not(None))
-_LOCK = (
-    update(webhooks)
-    .where(_w.WebhookId.in_(select(_one.WebhookId).where(*_IN_LINES)))
-    .values(Version=_w.Version)
-)
+_OF_LINES = select(_one.WebhookId).where(*_IN_LINES)
+_LOCK = update(webhooks).where(_w.WebhookId == bindparam("webhook")).values(Version=_w.Version)
 _GIVE_TURNS = (
     update(webhook_deliveries)
     .where(_d.WebhookDeliveryId.in_(select(_FIRST).where(*_IN_LINES, ~_HAS_TURN)), _d.IsWaiting == true())
@@ -152,8 +149,11 @@ def give_turns(
 
     Return those that are due: what is held, or retried later, has its turn at its own moment."""
     due: list[Due] = []
-    for chunk in chunks(delivery_ids):
-        connection.execute(_LOCK, {"ids": chunk})
+    some = list(key_lists(delivery_ids))
+    lock(
+        connection, {id_ for chunk in some for id_ in connection.execute(_OF_LINES, {"ids": chunk}).scalars()}
+    )
+    for chunk in some:
         moments = {"ids": chunk, "now": now, "requeue": requeue_at}
         for webhook_id, delivery_id, size, is_held, retry_at in connection.execute(_GIVE_TURNS, moments):
             if not is_held and (retry_at is None or retry_at <= now):
@@ -161,12 +161,18 @@ def give_turns(
     return due
 
 
+def lock(connection: Connection, webhook_ids: Iterable[UUID]) -> None:
+    """Lock webhooks until the end of the transaction, in the order that `SqlEndpointHealth.tally` writes them in."""
+    if rows := [{"webhook": webhook_id} for webhook_id in sorted(webhook_ids)]:
+        connection.execute(_LOCK, rows)
+
+
 def pass_turns(
     connection: Connection, ended: Sequence[UUID], *, now: datetime, requeue_at: datetime
 ) -> list[Due]:
     """Take deliveries that have ended out of their lines; return those behind them that are due."""
     due = give_turns(connection, ended, now=now, requeue_at=requeue_at)
-    for chunk in chunks(ended):
+    for chunk in key_lists(ended):
         connection.execute(_LEAVE, {"ids": chunk})
     return due
 
@@ -196,9 +202,9 @@ def enter(connection: Connection, *which: ColumnElement[bool]) -> list[UUID]:
         for delivery_id, webhook_id, subject, sequence in found
     ]
     if rows:
-        connection.execute(_ENTER, rows)
+        connection.execute(_ENTER, in_key_order(rows, "id"))
     entered = [row["id"] for row in rows]
-    for chunk in chunks(entered):
+    for chunk in key_lists(entered):
         connection.execute(_WAIT, {"ids": chunk})
     return entered
 

@@ -17,7 +17,7 @@ from domain.webhooks.loops import LAPS_LIMIT, Delivered, LoopBrake, LoopState
 from infra.sql.firsts import update_first
 from infra.sql.journal.outbox import by_tenant
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import chunks, guarded_by_unique_key, page_of, row_of
+from infra.sql.statements import guarded_by_unique_key, in_key_order, key_lists, page_of, row_of
 from infra.sql.webhooks.tables import loop_brakes
 
 _e = domain_events.c
@@ -47,7 +47,11 @@ _GOING_ROUND = (
 )
 # UQ_DomainEvent_Id
 _THESE = (_e.TenantId == bindparam("tenant"), _e.EventId.in_(bindparam("ids", expanding=True)))
-_NOTE = update(domain_events).where(*_THESE).values(Laps=bindparam("laps"))
+_NOTE = (
+    update(domain_events)
+    .where(_e.TenantId == bindparam("tenant"), _e.EventId == bindparam("id"))
+    .values(Laps=bindparam("laps"))
+)
 _HOLD = update(domain_events).where(*_THESE).values(HeldAt=bindparam("at"))
 _OF_TYPES = select(loop_brakes).where(
     _b.TenantId == bindparam("tenant"),
@@ -65,11 +69,11 @@ class SqlLoops:
         self, tenant_id: UUID, digests: Collection[int], event_ids: Collection[str], *, since: datetime
     ) -> Mapping[int | str, Sequence[Delivered]]:
         found: dict[int | str, list[Delivered]] = {}
-        for chunk in chunks(sorted(digests)):
+        for chunk in key_lists(digests):
             wanted = {"tenant": tenant_id, "since": since, "marks": chunk}
             for digest, laps, count, first_at, last_at in self._connection.execute(_BY_DIGEST, wanted):
                 found.setdefault(digest, []).append(Delivered(laps, count, first_at, last_at))
-        for ids in chunks(sorted(event_ids)):
+        for ids in key_lists(event_ids):
             wanted = {"tenant": tenant_id, "since": since, "marks": ids}
             for event_id, laps, at in self._connection.execute(_BY_ID, wanted):
                 found[event_id] = [Delivered(laps, 1, at, at)]
@@ -80,24 +84,19 @@ class SqlLoops:
         return Counter({row.EventType: row.Events for row in rows})
 
     def note_laps(self, laps: Mapping[EventRef, int]) -> None:
-        by_laps: dict[int, list[EventRef]] = {}
-        for ref, count in laps.items():
-            by_laps.setdefault(count, []).append(ref)
-        for count, refs in by_laps.items():
-            self._update(_NOTE, refs, laps=count)
+        rows = [{"tenant": ref.tenant_id, "id": ref.event_id, "laps": count} for ref, count in laps.items()]
+        if rows:
+            self._connection.execute(_NOTE, in_key_order(rows, "tenant", "id"))
 
     def hold(self, refs: Collection[EventRef], at: datetime) -> None:
-        self._update(_HOLD, refs, at=at)
-
-    def _update(self, statement: Any, refs: Collection[EventRef], **values: object) -> None:
         for tenant_id, ids in by_tenant(list(refs)).items():
-            for chunk in chunks(ids):
-                self._connection.execute(statement, {"tenant": tenant_id, "ids": chunk, **values})
+            for chunk in key_lists(ids):
+                self._connection.execute(_HOLD, {"tenant": tenant_id, "ids": chunk, "at": at})
 
     def of_types(self, tenant_id: UUID, event_types: Collection[str]) -> dict[str, LoopBrake]:
         return {
             row.EventType: _brake(row)
-            for chunk in chunks(sorted(event_types))
+            for chunk in key_lists(event_types)
             for row in self._connection.execute(_OF_TYPES, {"tenant": tenant_id, "types": chunk})
         }
 

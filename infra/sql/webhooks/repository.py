@@ -150,6 +150,6 @@ class SqlWebhooks:
             insert(webhook_subscriptions),
             [
                 {"TenantId": tenant_id, "EventType": name, "WebhookId": webhook_id}
-                for name in dict.fromkeys(event_types)
+                for name in sorted(set(event_types))
             ],
         )

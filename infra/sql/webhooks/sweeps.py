@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from domain.webhooks.model import DELIVERY_EVENTS, ENDED, WAITING, AttemptOutcom
 from domain.webhooks.ports import Due, ExpiredDelivery, Requeued
 from infra.sql.firsts import delete_first, update_first
 from infra.sql.journal.tables import domain_events
-from infra.sql.statements import chunks, unindexed
+from infra.sql.statements import key_lists, unindexed
 from infra.sql.tenants.standings import is_suspended, whose_time_stands
 from infra.sql.types import Text, Utc
-from infra.sql.webhooks.lines import give_turns, pass_turns, stranded
+from infra.sql.webhooks.lines import give_turns, lock, pass_turns, stranded
 from infra.sql.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhooks
 
 _d = webhook_deliveries.c
@@ -87,7 +88,8 @@ class SqlSweeps:
     def requeue_due(self, *, now: datetime, again_at: datetime, limit: int) -> Requeued:
         # IX_WebhookDelivery_Requeue
         first = update_first(webhook_deliveries, _d.RequeueAt <= now, order_by=_d.RequeueAt, limit=limit)
-        rows = self._connection.execute(first.values(RequeueAt=again_at).returning(*_LOOKED_AT)).all()
+        found = self._connection.execute(first.values(RequeueAt=again_at).returning(*_LOOKED_AT)).all()
+        rows = sorted(found, key=attrgetter("WebhookDeliveryId"))
         lapsed = [row for row in rows if row.DeliveryStatus == DeliveryStatus.Sending]
         waiting = [row for row in rows if row.DeliveryStatus != DeliveryStatus.Sending]
         over = [row for row in waiting if row.ExpiresAt <= now]
@@ -101,6 +103,9 @@ class SqlSweeps:
         in_line = [
             row.WebhookDeliveryId for row in past if row.Line is not None and row.WebhookDeliveryId in expired
         ]
+        if in_line:
+            # All whose counters follow, since those without lines may come before those with.
+            lock(self._connection, {row.WebhookId for row in past if row.WebhookDeliveryId in expired})
         turns = pass_turns(self._connection, in_line, now=now, requeue_at=again_at)
         again = [(row.WebhookId, row.WebhookDeliveryId, row.PayloadBytes) for row in [*due, *interrupted]]
         return Requeued(
@@ -125,8 +130,8 @@ class SqlSweeps:
         """Return the (tenant, event id) of those about deliveries: the hub raised them, as far as is known."""
         return {
             (tenant_id, event_id)
-            for tenant_id in {row.TenantId for row in rows}
-            for chunk in chunks([row.EventId for row in rows if row.TenantId == tenant_id])
+            for tenant_id in sorted({row.TenantId for row in rows})
+            for chunk in key_lists(row.EventId for row in rows if row.TenantId == tenant_id)
             for event_id in self._connection.execute(
                 _OF_HUB, {"tenant": tenant_id, "ids": chunk, "hub": OriginKind.Hub}
             ).scalars()
@@ -140,7 +145,7 @@ class SqlSweeps:
 
     def _put_off(self, delivery_ids: Sequence[UUID], now: datetime) -> None:
         """Look at deliveries of suspended tenants again tomorrow, lest they take every run from the others."""
-        for chunk in chunks(delivery_ids):
+        for chunk in key_lists(delivery_ids):
             self._connection.execute(
                 update(webhook_deliveries)
                 .where(_d.WebhookDeliveryId.in_(chunk))
@@ -174,7 +179,7 @@ class SqlSweeps:
 
     def _expire(self, delivery_ids: Sequence[UUID]) -> set[UUID]:
         expired: set[UUID] = set()
-        for chunk in chunks(delivery_ids):
+        for chunk in key_lists(delivery_ids):
             statement = (
                 update(webhook_deliveries)
                 .where(_d.WebhookDeliveryId.in_(chunk), unindexed(_d.DeliveryStatus).in_(WAITING))

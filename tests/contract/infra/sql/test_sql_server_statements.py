@@ -1,63 +1,22 @@
 """Every statement the repositories send, as SQL Server would receive it.
 
-A stand-in for pyodbc takes what SQLAlchemy's mssql+pyodbc dialect hands to the driver: the text and the
+A stand-in for pyodbc takes what our dialect of pyodbc hands to the driver: the text and the
 parameters. The text must be T-SQL and keep to the plain middle of the language."""
 
 from __future__ import annotations
 
 import re
-import sqlite3
-import weakref
-from typing import Any
 
 import pytest
 import sqlglot
-from sqlalchemy import Engine, event
 from sqlglot import expressions as exp
 
-from infra.rotate_data_key import SEALED, keys_in_use, reseal
 from infra.sql.firsts import update_first
 from infra.sql.monitoring.tables import alert_notifications
-from tests.worlds.sql_drive import calls, public_methods
+from tests.worlds.sql_server_replay import handed_over
 from tests.worlds.sql_server_wire import Sent, Wire, sql_server_engine
-from tests.worlds.sql_world import world_under
 
 _PARAMETERS_AT_MOST = 2_100
-
-
-class _Cipher:
-    """Opens everything."""
-
-    current = "0123456789abcdef"
-
-    def open(self, sealed: str, *, context: str) -> str:
-        return sealed
-
-    def seal(self, plaintext: str, *, context: str) -> str:
-        return f"v1.{self.current}.x"
-
-
-class _Cursors:
-    """Which statements were sent while the rows of another were still being read."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.meanwhile: list[str] = []
-        self._read: list[weakref.ref[Any]] = []
-        event.listen(engine, "before_cursor_execute", self._before)
-
-    def _before(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        for earlier in [ref() for ref in self._read]:
-            if earlier is not None and not _is_closed(earlier):
-                self.meanwhile.append(statement)
-        self._read = [weakref.ref(cursor)]
-
-
-def _is_closed(cursor: Any) -> bool:
-    try:
-        cursor.fetchone()
-    except sqlite3.ProgrammingError:
-        return True
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -67,31 +26,7 @@ def sent(driven: tuple[list[Sent], list[str]]) -> list[Sent]:
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sent], list[str]]:
-    """Each method is run on SQLite; each statement it executes there is sent to SQL Server's dialect too."""
-    wire = Wire()
-    server = sql_server_engine(wire).connect()
-    with world_under(tmp_path_factory.mktemp("sql")) as world:
-        methods = calls(world)
-        assert set(methods) == public_methods(world), "a repository method is not driven by sql_drive.calls"
-
-        def replay(connection: Any, statement: Any, many: Any, one: Any, options: Any) -> None:
-            if wire.method:
-                server.execute(statement, many or one)
-
-        event.listen(world.database.engine, "before_execute", replay)
-        cursors = _Cursors(world.database.engine)
-        for method, each in methods.items():
-            for call in each:
-                with world.transactions.write() as tx:
-                    wire.method = method
-                    call(tx)
-                    wire.method = ""
-        # A program of its own, which uses no repository.
-        wire.method = "rotation"
-        keys_in_use(world.database)
-        for column in SEALED:
-            reseal(world.database, _Cipher(), column, _Cipher.current)  # type: ignore[arg-type]
-    return wire.sent, cursors.meanwhile
+    return handed_over(tmp_path_factory.mktemp("sql"))
 
 
 def test_every_repository_method_reaches_the_database(sent: list[Sent]) -> None:
@@ -190,7 +125,10 @@ def test_parameters_are_what_the_driver_binds_without_guessing(sent: list[Sent])
 def test_texts_are_bound_as_nvarchar_and_long_ones_as_nvarchar_max(sent: list[Sent]) -> None:
     """VARCHAR would turn what its code page lacks into question marks; a size of 0 stands for MAX."""
     sizes = {size for statement in sent for size in statement.sizes or ()}
-    assert {("SQL_WVARCHAR", None, None), ("SQL_WVARCHAR", 0, 0)} <= sizes
+    assert {size for size in sizes if size[0] == "SQL_WVARCHAR"} == {
+        ("SQL_WVARCHAR", 4000, 0),
+        ("SQL_WVARCHAR", 0, 0),
+    }
     assert not [size for size in sizes if size[0] in ("SQL_VARCHAR", "STRING")]
 
 

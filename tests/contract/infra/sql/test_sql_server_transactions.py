@@ -28,6 +28,8 @@ class Server:
         self.database = Database(engine, reads=SNAPSHOT)
         self.transactions = SqlTransactions(self.database, FakeClock(), lambda refs: None)
         self.log = self.wire.log
+        self.database.ping()
+        self.log.clear()
 
     def fails(self, what: str, *errors: tuple[str, str] | None) -> None:
         """The next texts that begin with `what` meet these (SQLSTATE, message)s; None stands for none."""
@@ -167,3 +169,61 @@ def test_a_mistake_of_ours_is_not_hidden(server: Server) -> None:
     with pytest.raises(Exception, match="Invalid object name"):
         _written(server)()
     assert server.log.count("UPDATE t") == 1
+
+
+# -- lost connections -------------------------------------------------------------------------------------------
+
+_LOST = (
+    "08S01",
+    "[08S01] [Microsoft][ODBC Driver 18 for SQL Server]Communication link failure (0) (SQLEndTran)",
+)
+_TIMED_OUT = (
+    "HYT00",
+    "[HYT00] [Microsoft][ODBC Driver 18 for SQL Server]Query timeout expired (0) (SQLExecDirectW)",
+)
+
+
+@pytest.mark.parametrize(("error", "meant"), [(_TIMED_OUT, Unavailable), (_LOST, Undone)])
+def test_a_statement_that_times_out_costs_one_connection_and_not_the_pool(
+    error: tuple[str, str], meant: type[Exception]
+) -> None:
+    wire = Wire()
+    database = Database(sql_server_engine(wire, pool_size=3))
+    with database.write(), database.write(), database.write():
+        pass
+    assert wire.connections == 3
+
+    def fault(told: str) -> None:
+        if told == "SLOW":
+            raise wire.module().OperationalError(*error)
+
+    wire.fault = fault
+    with pytest.raises(meant), database.write() as connection:
+        connection.execute(text("SLOW"))
+    with database.write(), database.write(), database.write():
+        pass
+    assert wire.connections == 4
+
+
+def test_a_connection_that_is_lost_as_a_process_greets_the_server_is_unavailability() -> None:
+    """SQLAlchemy hands on the driver's own error of these moments, which was a fault of ours to callers: 500."""
+    wire = Wire()
+    database = Database(sql_server_engine(wire))
+
+    def fault(told: str) -> None:
+        raise wire.module().OperationalError(*_LOST)
+
+    wire.fault = fault
+    with pytest.raises(Unavailable) as refusal, database.read():
+        pass
+    assert not isinstance(refusal.value, Undone)
+    wire.fault = lambda told: None
+    database.ping()
+
+
+def test_nothing_is_asked_of_the_server_before_the_first_statement() -> None:
+    wire = Wire()
+    database = Database(sql_server_engine(wire))
+    with database.write() as connection:
+        connection.execute(text("SELECT 2"))
+    assert [told for told in wire.log if told != "ROLLBACK"] == ["SELECT 2"]
