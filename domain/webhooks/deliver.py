@@ -193,7 +193,8 @@ class DeliveryEngine:
     def _pump(self) -> asyncio.Task[None]:
         """Return the task that takes turns until nothing waits."""
         self._wake.set()
-        if self._pumping is None:
+        # One that has ended stands there until its callback runs; what came in between would wait for nobody.
+        if self._pumping is None or self._pumping.done():
             # In a context of its own: it goes on long after the invocation that woke it.
             taking = self._take_turns()
             self._pumping = asyncio.create_task(taking, name="webhook turns", context=Context())
@@ -201,7 +202,8 @@ class DeliveryEngine:
         return self._pumping
 
     def _pumped(self, task: asyncio.Task[None]) -> None:
-        self._pumping = None
+        if self._pumping is task:
+            self._pumping = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("turns of deliveries ended", extra={"reason": str(error)})
 
