@@ -18,7 +18,7 @@ _HUB = "hub.db"
 _SECRETS = ("secrets.db", "master.key")
 #: Of no use elsewhere or later, and gone at any moment: locks, logs, connections.
 _LEFT_OUT = ("realtime.db",)
-_LEFT_OUT_SUFFIXES = (".lock", ".turn", ".alive", "-wal", "-shm", ".new")
+_LEFT_OUT_SUFFIXES = (".lock", ".turn", ".alive", "-wal", "-shm", "-journal", ".new")
 _BUSY_SECONDS = 30.0
 
 

@@ -45,6 +45,14 @@ def test_nothing_but_the_owner_reads_a_copy(home: Path, tmp_path: Path) -> None:
         assert {(directory / name).stat().st_mode & 0o777 for name in names} == {0o600}
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_a_database_writes_beside_itself_is_not_copied(home: Path, tmp_path: Path, suffix: str) -> None:
+    """It is gone at any moment, and of no use without the database as it was."""
+    (home / f"other.db{suffix}").write_bytes(b"half a transaction")
+    assert f"other.db{suffix}" not in backup(home, tmp_path / "copy")
+    assert not (tmp_path / "copy" / f"other.db{suffix}").exists()
+
+
 def test_the_copy_is_of_one_moment(home: Path, tmp_path: Path) -> None:
     with sqlite3.connect(home / "hub.db") as connection:
         connection.execute("CREATE TABLE Marks (Mark INTEGER)")
